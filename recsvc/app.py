@@ -1,0 +1,156 @@
+"""The composition root: the only place that builds and closes things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from recsvc.config import Settings
+from recsvc.errors import ConfigError, DefinitionError
+from recsvc.online.features import FeatureReader
+from recsvc.online.reader import RowReader
+from recsvc.online.redis_connect import ConnectionSettings
+from recsvc.online.redis_open import OpenRedis, open_redis
+from recsvc.registry.compat import Change, ensure_compatible
+from recsvc.registry.loader import load as load_registry
+from recsvc.registry.registry import Registry
+from recsvc.rpc.handler import Calls, Handlers
+from recsvc.rpc.limits import Limits
+from recsvc.rpc.server import RpcServer
+from recsvc.rpc.servicer import ServingServicer
+from recsvc.telemetry.counters import Counters
+
+log = logging.getLogger(__name__)
+
+PING_INTERVAL_S: Final = 1.0
+"""How often the store is asked whether it is there, for its health service name; also how long it has to answer."""
+
+
+def now_micros() -> int:
+    """Return the wall clock in microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, spec: str) -> AsyncIterator[App]:
+    """Start a server for the definitions that ``spec`` names, and stop it in order at the end.
+
+    Raises ConfigError, DefinitionError and StartupError.
+    """
+    registry = load_registry(spec)
+    counters = Counters(monotonic=time.monotonic)
+    required = settings.redis_at_start == "required"
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(open_redis(settings.redis, _connection(settings), required=required))
+        store = await stack.enter_async_context(redis.reader(counters))
+        app = App(settings, spec, FeatureReaders(store, counters, settings), registry)
+        await stack.enter_async_context(app.serving(redis))
+        yield app
+
+
+class FeatureReaders:
+    """Makes the reader of a registry, over the one store and the one set of counters."""
+
+    def __init__(self, store: RowReader, counters: Counters, settings: Settings) -> None:
+        self.counters = counters
+        self._store = store
+        self._max_keys = settings.max_store_keys
+
+    def __repr__(self) -> str:
+        return f"FeatureReaders({self._store!r}, {self.counters!r})"
+
+    def of(self, registry: Registry) -> FeatureReader:
+        """Return a reader of ``registry``."""
+        return FeatureReader(registry, self._store, self.counters, now_micros=now_micros, max_keys=self._max_keys)
+
+
+class App:
+    """A server: the definitions that answer now, and the gRPC face. ``running`` makes one."""
+
+    def __init__(self, settings: Settings, spec: str, readers: FeatureReaders, registry: Registry) -> None:
+        self._settings = settings
+        self._spec = spec
+        self._readers = readers
+        self._reader = readers.of(registry)
+        calls = Calls()
+        handlers = Handlers(
+            calls, default_deadline_s=settings.default_deadline_ms / 1000, margin_s=settings.deadline_margin_ms / 1000
+        )
+        servicer = ServingServicer(lambda: self._reader, _limits(settings), settings.redis_timeout_ms / 1000)
+        handler = servicer.generic_handler(handlers)
+        self._rpc = RpcServer(
+            handler, calls, listen=settings.listen, max_request_bytes=settings.max_request_bytes
+        )
+
+    def __repr__(self) -> str:
+        return f"App({self._rpc!r}, {self._reader!r}, {self._readers!r})"
+
+    @property
+    def address(self) -> str:
+        """Where it serves, HOST:PORT."""
+        return self._rpc.address
+
+    @property
+    def registry(self) -> Registry:
+        """The definitions that answer now."""
+        return self._reader.registry
+
+    @contextlib.asynccontextmanager
+    async def serving(self, redis: OpenRedis) -> AsyncIterator[None]:
+        """Serve, and at the end stop so that no call that was taken is cut off."""
+        await self._rpc.start()
+        watch = asyncio.create_task(self._watch(redis))
+        try:
+            yield
+        finally:
+            await self._rpc.stop(lame_duck_s=self._settings.lame_duck_s, refuse_s=self._settings.refuse_s)
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    def reload(self) -> None:
+        """Read the definitions again and serve them from the next call on; wrong or breaking ones are logged, and the old ones stay."""
+        try:
+            registry = load_registry(self._spec)
+            changes = ensure_compatible(self._reader.registry, registry)
+        except (ConfigError, DefinitionError) as error:
+            log.error("reload refused, the old definitions stay: %s", error)  # noqa: TRY400  # its text is made for this
+            return
+        self._reader = self._readers.of(registry)
+        log.info("reloaded: registry %s, %d changes%s", registry.fingerprint, len(changes), _listed(changes))
+
+    async def _watch(self, redis: OpenRedis) -> None:
+        """Keep the store's own health name up to date; the server's health does not depend on it."""
+        was = True
+        while True:
+            up = await redis.answers(PING_INTERVAL_S)
+            await self._rpc.set_store_health(up=up)
+            if up != was:
+                log.warning("the store %s", "answers again" if up else "does not answer")
+            was = up
+            await asyncio.sleep(PING_INTERVAL_S)
+
+
+def _connection(settings: Settings) -> ConnectionSettings:
+    return ConnectionSettings(
+        connect_timeout_s=settings.redis_connect_timeout_ms / 1000,
+        timeout_s=settings.redis_timeout_ms / 1000,
+        max_connections=settings.redis_connections,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        rows=settings.max_rows,
+        features=settings.max_features,
+        cells=settings.max_cells,
+        store_keys=settings.max_store_keys,
+        reply_bytes=settings.max_reply_bytes,
+    )
+
+
+def _listed(changes: Sequence[Change]) -> str:
+    return "".join(f"\n  {change}" for change in changes)

@@ -1,0 +1,43 @@
+"""The ``recsvc`` command: finds the sub-command, and turns errors into one clear line and a status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from recsvc import __version__
+from recsvc.cli import delete, demo, get, load, registry, serve
+from recsvc.client import ClientError
+from recsvc.errors import DefinitionError, RecsvcError
+
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+COMMANDS: Final = (demo, serve, get, registry, load, delete)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="recsvc", description="Serves features and recommendations over gRPC.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"recsvc {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    args = parser.parse_args(argv)
+    try:
+        status: int = args.handler(args)
+    except DefinitionError as error:
+        print("\n".join(f"recsvc: {p}" for p in error.problems), file=sys.stderr)
+        return FAILED
+    except (RecsvcError, ClientError) as error:
+        print(f"recsvc: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        sys.stderr.close()
+        return FAILED
+    return status

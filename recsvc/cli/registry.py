@@ -1,0 +1,134 @@
+"""``recsvc registry show | check | diff``: what is defined, whether it is right, and what a change would do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from recsvc.registry.compat import compare
+from recsvc.registry.loader import load
+from recsvc.registry.model import FeatureView, OnDemandView
+from recsvc.registry.registry import Registry
+
+BREAKING = 1
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser("registry", help="show, check and compare definitions", allow_abbrev=False)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="print all that is defined", allow_abbrev=False)
+    show.add_argument("definitions", metavar="DEFS", help="a Python file or module")
+    show.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    show.set_defaults(handler=_show)
+    check = actions.add_parser("check", help="say everything that is wrong; status 1 if anything is", allow_abbrev=False)
+    check.add_argument("definitions", metavar="DEFS", help="a Python file or module")
+    check.set_defaults(handler=_check)
+    diff = actions.add_parser(
+        "diff",
+        help="compare two definitions; status 1 if NEW breaks rows or callers of OLD",
+        description="What NEW changes against OLD. Swap the two to see what a rollback changes.",
+        allow_abbrev=False,
+    )
+    diff.add_argument("old", metavar="OLD", help="a Python file or module")
+    diff.add_argument("new", metavar="NEW", help="a Python file or module")
+    diff.set_defaults(handler=_diff)
+
+
+def _check(args: argparse.Namespace) -> int:
+    registry = load(args.definitions)
+    print(f"{args.definitions}: right ({len(registry.views)} views, registry {registry.fingerprint})")
+    return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    old, new = load(args.old), load(args.new)
+    changes = compare(old, new)
+    print(f"registry {old.fingerprint} -> {new.fingerprint}")
+    for change in changes:
+        print(f"  {'BREAKING ' if change.breaking else ''}{change}")
+    breaking = sum(c.breaking for c in changes)
+    print(f"{len(changes)} changes, {breaking} breaking" if changes else "no changes")
+    return BREAKING if breaking else 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    registry = load(args.definitions)
+    if args.json:
+        print(json.dumps(_document(registry), indent=2, ensure_ascii=False))
+        return 0
+    console = Console(soft_wrap=True)
+    console.print(f"registry {registry.fingerprint}")
+    for view in (*registry.views.values(), *registry.on_demand.values()):
+        console.print(_view_table(registry, view))
+    console.print(_services_table(registry))
+    if registry.request:
+        console.print("request context: " + ", ".join(f"{f.name} {f.type}" for f in registry.request.values()), markup=False)
+    return 0
+
+
+def _view_table(registry: Registry, view: FeatureView | OnDemandView) -> Table:
+    active = "active" if registry.active[view.name] == view.version else "not active"
+    table = Table(title=f"{view.label} ({active})", caption=_facts(view), title_justify="left", caption_justify="left")
+    for column in ("feature", "type", "default", "sensitivity", "description"):
+        table.add_column(column, no_wrap=column == "feature")
+    for feature in view.features:
+        default = "" if feature.default is None else repr(feature.default)
+        table.add_row(feature.name, str(feature.type).replace("[", r"\["), default, feature.sensitivity.value, feature.description)
+    return table
+
+
+def _facts(view: FeatureView | OnDemandView) -> str:
+    owner = f"owner {view.owner}" if view.owner else "no owner"
+    if isinstance(view, OnDemandView):
+        return f"on demand, {owner}"
+    keys = " x ".join(f"{e.name} ({e.join_key} {e.key_type.layout})" for e in view.entities)
+    source = view.live_source
+    facts = [
+        keys,
+        f"freshness {view.freshness or '-'}",
+        f"max age {view.effective_max_age or 'none'}",
+        f"ttl {view.effective_ttl or 'none'}",
+        f"source {source.name if source else '-'}",
+        *(["mirrored"] if view.mirrored else []),
+        owner,
+    ]
+    return ", ".join(facts)
+
+
+def _services_table(registry: Registry) -> Table:
+    table = Table(title="feature services", title_justify="left")
+    for column in ("service", "features", "references"):
+        table.add_column(column)
+    for service in registry.services.values():
+        plan = registry.service_plan(service.name)
+        table.add_row(service.name, str(len(plan.outputs)), ", ".join(service.features))
+    return table
+
+
+def _document(registry: Registry) -> dict[str, object]:
+    """Return what a program wants to know of a registry."""
+    return {
+        "fingerprint": registry.fingerprint,
+        "active": dict(registry.active),
+        "views": [_view_document(v) for v in (*registry.views.values(), *registry.on_demand.values())],
+        "services": {s.name: list(s.features) for s in registry.services.values()},
+        "request": {f.name: str(f.type) for f in registry.request.values()},
+    }
+
+
+def _view_document(view: FeatureView | OnDemandView) -> dict[str, object]:
+    features = [
+        {"name": f.name, "type": str(f.type), "default": f.default, "description": f.description, "owner": f.owner, "sensitivity": f.sensitivity.value}
+        for f in view.features
+    ]
+    document: dict[str, object] = {"name": view.name, "version": view.version, "owner": view.owner, "features": features}
+    if isinstance(view, FeatureView):
+        document["join_keys"] = [e.join_key for e in view.entities]
+        for name in ("freshness", "effective_max_age", "effective_ttl"):
+            value = getattr(view, name)
+            document[f"{name.removeprefix('effective_')}_s"] = None if value is None else value.total_seconds()
+    return document

@@ -1,0 +1,89 @@
+"""``recsvc serve DEFS``: the server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from recsvc import config
+from recsvc.app import App, running
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="serve features over gRPC",
+        description="Serves the features that DEFS defines, until SIGTERM or SIGINT. SIGHUP reads DEFS again.",
+        epilog="Each setting can also be given by its environment variable, or in the file of --config.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("definitions", metavar="DEFS", help="definitions: a Python file or module, with :NAME of the Registry if it has several")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings, named as the flags with _ for -")
+    add_settings(parser)
+    parser.set_defaults(handler=run)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting of the server."""
+    for setting in config.SETTINGS:
+        metadata = setting.metadata
+        choices = f" ({', '.join(metadata['choices'])})" if metadata["choices"] else ""
+        parser.add_argument(
+            config.flag(setting),
+            metavar="X",
+            help=f"{metadata['help']}{choices} [{setting.default}; {config.variable(setting)}]",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop; 0 then."""
+    settings = config.load(vars(args), file=args.config)
+    set_up_logging(settings.log_level)
+    run_loop(_serve(settings, args.definitions))
+    return 0
+
+
+def run_loop(main: Any) -> None:  # noqa: ANN401  # a coroutine of whatever type
+    """Run a coroutine on uvloop, which costs a fifth less CPU per call than asyncio's own loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def set_up_logging(level: str) -> None:
+    """Send log lines to stderr."""
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+
+
+async def _serve(settings: config.Settings, spec: str) -> None:
+    stopping = stop_event()
+    async with running(settings, spec) as app:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
+        print(announcement(app), flush=True)
+        await stopping.wait()
+        logging.getLogger(__name__).info("stopping: calls under way are finished, new ones refused")
+
+
+def announcement(app: App) -> str:
+    """Return the line that says where the server is and what it serves."""
+    registry = app.registry
+    return (
+        f"recsvc serves {len(registry.views)} views, {len(registry.services)} feature services"
+        f" (registry {registry.fingerprint}) on {app.address}"
+    )
+
+
+def stop_event() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, event.set)
+    return event

@@ -1,0 +1,44 @@
+"""The Python client: asks a recsvc server for features, and reads columns into numpy without copying them.
+
+    with Client("dns:///features.internal:6566") as client:
+        batch = client.get_features_batch(
+            {"user_id": 196, "item_id": item_ids}, service="ranking", context={"request_time": datetime.now(UTC)}
+        )
+        age = batch["user_profile:age"].expanded(batch.rows).values
+
+`Client` blocks, `AsyncClient` is for asyncio; both have the same methods and both may be shared (by threads, by tasks): make
+one per process and target, after any fork, and keep it.
+
+Replies of GetFeaturesBatch are read through `recsvc.pb.packed`: 500 rows × 20 FLOAT64 features take 0.10 ms from bytes to
+numpy, 0.59 ms with protobuf's own lists. So columns are read only, and each keeps its part of the reply alive: copy what you
+change, and what outlives the request by long.
+"""
+
+from recsvc.client.aio import AsyncClient
+from recsvc.client.blocking import Client
+from recsvc.client.columns import Column, Lists
+from recsvc.client.context import ContextValue
+from recsvc.client.errors import ClientError
+from recsvc.client.replies import Degradation, FeatureBatch, FeatureRow, FeatureValue, ServedView
+from recsvc.client.requests import Ids
+from recsvc.client.vocabulary import DegradationReason, Source, Status
+from recsvc.errors import Violation
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "Column",
+    "ContextValue",
+    "Degradation",
+    "DegradationReason",
+    "FeatureBatch",
+    "FeatureRow",
+    "FeatureValue",
+    "Ids",
+    "Lists",
+    "ServedView",
+    "Source",
+    "Status",
+    "Violation",
+]

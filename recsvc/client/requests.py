@@ -1,0 +1,102 @@
+"""Builds requests from Python and numpy values; what is wrong with them is said all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsvc.client.context import ContextValue, to_column, to_value
+from recsvc.client.errors import bad_argument
+from recsvc.client.typed import plain, typed
+from recsvc.errors import Violation
+from recsvc.pb import packed, serving_pb2
+
+Ids: TypeAlias = str | int | np.integer[Any] | Sequence[str] | Sequence[int] | NDArray[Any]
+"""The ids of one join key: one for all rows, or one per row."""
+Given = TypeVar("Given")
+Sent = TypeVar("Sent")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to read, and how fresh: the fields that both requests share."""
+
+    service: str | None
+    features: Sequence[str]
+    max_staleness: timedelta | None
+    event_times: bool
+
+    def fields(self) -> dict[str, Any]:
+        """Return them by their names in the contract."""
+        features = [self.features] if isinstance(self.features, str) else list(self.features)
+        fields = {
+            "feature_service": self.service or "",
+            "features": features,
+            "include_event_times": self.event_times,
+        }
+        return fields if self.max_staleness is None else {**fields, "max_staleness": self.max_staleness}
+
+
+def row_request(
+    entities: Mapping[str, str | int], context: Mapping[str, ContextValue] | None, selection: Selection
+) -> serving_pb2.GetFeaturesRequest:
+    """Return the request for one row. Raises ClientError (INVALID_ARGUMENT) with all that cannot be sent."""
+    wrong: list[Violation] = []
+    ids = _converted("entities", entities, _to_id, wrong)
+    values = _converted("context", context or {}, to_value, wrong)
+    if wrong:
+        raise bad_argument(wrong)
+    return serving_pb2.GetFeaturesRequest(entities=ids, context=values, **selection.fields())
+
+
+def batch_request(
+    entities: Mapping[str, Ids], context: Mapping[str, ContextValue] | None, selection: Selection
+) -> packed.Twin:
+    """Return the (twin of the) request for many rows. Raises ClientError (INVALID_ARGUMENT) with all that cannot be sent."""
+    wrong: list[Violation] = []
+    ids = _converted("entities", entities, _to_ids, wrong)
+    columns = _converted("context", context or {}, to_column, wrong)
+    if wrong:
+        raise bad_argument(wrong)
+    return packed.GetFeaturesBatchRequest(entities=ids, context=columns, **selection.fields())
+
+
+def _converted(
+    field: str, given: Mapping[str, Given], convert: Callable[[Given], Sent], wrong: list[Violation]
+) -> dict[str, Sent]:
+    sent = {}
+    for name, value in given.items():
+        try:
+            sent[name] = convert(value)
+        except UnicodeEncodeError:
+            wrong.append(Violation(f"{field}[{name}]", "has a lone surrogate, which is not text"))
+        except ValueError as error:
+            wrong.append(Violation(f"{field}[{name}]", str(error)))
+    return sent
+
+
+def _to_id(given: str | int) -> str:
+    value = plain(given)
+    if isinstance(value, str):
+        value.encode()  # what cannot be sent is told here, with the join key
+        return str(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    raise ValueError(f"{type(given).__name__} is no id; give a str or an int")
+
+
+def _to_ids(given: Ids) -> packed.Twin:
+    values = plain(given)
+    ids = typed(values if isinstance(values, list | np.ndarray) else [values])
+    if ids is None:
+        return packed.KeyColumn(strings={})
+    if ids.kind == "int64":
+        return packed.KeyColumn(int64s={"values": ids.array.tobytes()})
+    if ids.kind == "string":
+        return packed.KeyColumn(strings={"values": ids.array.tolist()})
+    raise ValueError(f"{ids.kind} is no id; give str or int")

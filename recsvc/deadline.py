@@ -1,0 +1,29 @@
+"""A call's deadline as a value: when the answer must be out, and what is left for the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recsvc.errors import DeadlineError
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """``at`` is a monotonic time in seconds, the margin for answering already taken off."""
+
+    at: float
+
+    @classmethod
+    def after(cls, remaining_s: float | None, now: float, *, default_s: float, margin_s: float) -> Deadline:
+        """Return the deadline of a call that has ``remaining_s`` left (None: the caller set none).
+
+        Raises DeadlineError where less than the margin is left.
+        """
+        remaining = default_s if remaining_s is None else remaining_s
+        if remaining <= margin_s:
+            raise DeadlineError(f"{max(remaining, 0.0) * 1000:.0f} ms are left, the server needs {margin_s * 1000:.0f} ms to answer")
+        return cls(now + remaining - margin_s)
+
+    def remaining_s(self, now: float) -> float:
+        """Return the seconds left for work, at least 0."""
+        return max(self.at - now, 0.0)

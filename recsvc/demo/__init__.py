@@ -1,0 +1,1 @@
+"""The sample behind `recsvc demo`: feature definitions of a film site, and data to compute them from."""

@@ -1,0 +1,119 @@
+"""What an answer is made of, before it becomes a message: columns with what is known of each value, and what did not work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsvc.registry.types import FeatureType
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Status(IntEnum):
+    """What is known about a value; the numbers are the contract's. The larger, the worse."""
+
+    PRESENT = 1
+    NULL_VALUE = 2
+    NOT_FOUND = 3
+    OUTSIDE_MAX_AGE = 4
+    UNAVAILABLE = 5
+
+
+class Source(IntEnum):
+    """Where a value came from; the numbers are the contract's."""
+
+    STORE = 1
+    CACHE = 2
+    STALE_CACHE = 3
+    DEFAULT = 4
+    COMPUTED = 5
+    REQUEST = 6
+    NONE = 7
+
+
+class Degraded(IntEnum):
+    """Why an answer is not what it should be; the numbers are the contract's."""
+
+    STORE_UNAVAILABLE = 1
+    CORRUPT_ROW = 2
+    ON_DEMAND_FAILED = 3
+
+
+class Unread(Enum):
+    """Stands for a row that the store could not be asked for."""
+
+    UNREAD = "unread"
+
+    def __repr__(self) -> str:
+        return "UNREAD"
+
+
+UNREAD = Unread.UNREAD
+Row = bytes | None | Unread
+"""A row as the store gave it: its bytes, None where there is none, UNREAD where the store did not answer."""
+
+
+@dataclass(slots=True)
+class Column:
+    """Values of one feature: ``values`` has n (n × d for VECTOR; timestamps are int64 µs; strings and lists are object arrays).
+
+    ``statuses`` and ``sources`` have n bytes, or 1 where it is the same for all. A slot without a value holds NaN, 0 or empty.
+    """
+
+    type: FeatureType
+    values: npt.NDArray[Any]
+    statuses: Bytes
+    sources: Bytes
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def has_value(self) -> npt.NDArray[np.bool_]:
+        """Say of each value (or of all, in one) whether there is one."""
+        return (self.statuses != Status.NULL_VALUE) & (self.sources != Source.NONE)
+
+    def take(self, places: npt.NDArray[np.intp]) -> Column:
+        """Return the column of the rows at ``places``."""
+        statuses = self.statuses if len(self.statuses) == 1 else self.statuses[places]
+        sources = self.sources if len(self.sources) == 1 else self.sources[places]
+        return Column(self.type, self.values[places], statuses, sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call, checked: how many rows, the ids of each join key and the context (both of length ``rows``, or 1 for all rows)."""
+
+    rows: int
+    ids: Mapping[str, Sequence[str]]
+    context: Mapping[str, Column]
+
+    @property
+    def varying(self) -> frozenset[str]:
+        """Join keys and context fields that differ by row."""
+        ids = (k for k, v in self.ids.items() if len(v) != 1)
+        return frozenset(ids) | frozenset(k for k, v in self.context.items() if len(v) != 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedView:
+    """A view that answered, with the event times of its rows (µs; numpy's NaT where there is no row)."""
+
+    name: str
+    version: int
+    event_micros: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The whole answer: (name as asked, column, index of its view in ``views`` or None) in the order asked."""
+
+    rows: int
+    columns: Sequence[tuple[str, Column, int | None]]
+    degraded: Sequence[tuple[Degraded, str]]
+    views: Sequence[ServedView]

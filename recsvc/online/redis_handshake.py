@@ -1,0 +1,102 @@
+"""What a new connection to Redis says first, and the connection classes that say it.
+
+redis-py 8.1 by itself sends up to six commands, one after another: HELLO or AUTH, CLIENT MAINT_NOTIFICATIONS, CLIENT
+SETNAME, twice CLIENT SETINFO, SELECT; over a unix socket all of them twice (`_connect` and `connect_check_health`
+both do it). A user that may only read is refused at CLIENT SETNAME. HELLO needs no permission, and logs in and sets
+the name in the same command: so one HELLO, with SELECT behind it in the same write where a database is asked for, is
+one round trip and all that is sent here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis.exceptions
+from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection
+from redis.asyncio.sentinel import SentinelManagedConnection
+
+from recsvc.online.redis_url import Credentials, RedisTarget
+
+CLIENT_NAME = "recsvc"
+RESP_VERSION = 2  # RESP 3 has nothing for us, and with it redis-py turns on its maintenance notifications.
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The first words on a connection to `target`: log in, set the name, select a database, all within `timeout_s`."""
+
+    target: RedisTarget
+    credentials: Credentials | None
+    db: int
+    timeout_s: float
+
+    def commands(self) -> list[tuple[str | int, ...]]:
+        """Return the commands to send in one go."""
+        login = ("AUTH", self.credentials.user, self.credentials.password) if self.credentials else ()
+        hello = ("HELLO", RESP_VERSION, *login, "SETNAME", CLIENT_NAME)
+        return [hello, ("SELECT", self.db)] if self.db else [hello]
+
+
+class _HelloConnection(AbstractConnection):
+    """A connection that opens with our handshake instead of redis-py's."""
+
+    def __init__(self, *, handshake: Handshake, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to redis-py
+        super().__init__(**kwargs)
+        self.handshake = handshake
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - as redis-py has it
+        # Without name, password, database and driver_info this only sets up the parser.
+        await super().on_connect_check_health(check_health=check_health)
+        try:
+            async with asyncio.timeout(self.handshake.timeout_s):
+                await self._say_hello()
+        except TimeoutError:
+            raise redis.exceptions.TimeoutError("no answer to HELLO in time") from None
+
+    async def _say_hello(self) -> None:
+        commands = self.handshake.commands()
+        for command in commands:
+            await self.send_command(*command, check_health=False)
+        for _ in commands:
+            await self.read_response()
+
+
+class _TlsConnection(Connection):
+    """TCP connection over a TLS context made beforehand.
+
+    redis-py makes a context per connection, on the event loop, and reads all CA certificates for each.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to redis-py
+        super().__init__(**kwargs)
+        self._tls = tls
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "ssl": self._tls}
+
+
+class TcpConnection(_HelloConnection, Connection):
+    """TCP, our handshake."""
+
+
+class TlsConnection(_HelloConnection, _TlsConnection):
+    """TLS, our handshake."""
+
+
+class UnixConnection(_HelloConnection, UnixDomainSocketConnection):
+    """Unix socket, our handshake, once."""
+
+    async def on_connect(self) -> None:
+        """Do nothing: `_connect` calls this, and `connect_check_health` does the handshake right after."""
+
+
+class SentinelTcpConnection(_HelloConnection, SentinelManagedConnection):
+    """TCP to the master that Sentinel names, our handshake."""
+
+
+class SentinelTlsConnection(_HelloConnection, SentinelManagedConnection, _TlsConnection):
+    """TLS to the master that Sentinel names, our handshake."""

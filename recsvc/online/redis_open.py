@@ -1,0 +1,83 @@
+"""Opens the online store that a setting names, starting a private Redis where it says so, and closes all of it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisError
+
+from recsvc.errors import StartupError
+from recsvc.online.redis_connect import ConnectionSettings, connect, parse, probe
+from recsvc.online.redis_embedded import EmbeddedRedis
+from recsvc.online.redis_store import RedisClusterRowStore, RedisRowStore
+from recsvc.online.redis_writer import RedisRowWriter
+from recsvc.telemetry.counters import Counters
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRedis:
+    """An open store: what reads, writes and asks whether it is there."""
+
+    client: Redis | RedisCluster
+    settings: ConnectionSettings
+
+    @contextlib.asynccontextmanager
+    async def reader(self, counters: Counters) -> AsyncIterator[RedisRowStore | RedisClusterRowStore]:
+        """Give the reader of rows, and end what it has under way."""
+        connections = self.settings.max_connections
+        if not isinstance(self.client, RedisCluster):
+            yield RedisRowStore(self.client, counters, connections=connections)
+            return
+        store = RedisClusterRowStore(self.client, counters, connections=connections)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    def writer(self) -> RedisRowWriter:
+        """Give the writer of rows."""
+        return RedisRowWriter(self.client)
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether the store answers within ``timeout_s`` seconds."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.client.ping()
+        except (RedisError, OSError):  # TimeoutError is an OSError
+            return False
+        return True
+
+
+@contextlib.asynccontextmanager
+async def open_redis(url: str, settings: ConnectionSettings, *, required: bool = True) -> AsyncIterator[OpenRedis]:
+    """Open ``url`` (or ``embedded``, or ``embedded:DIR``). Where not ``required``, a store that does not answer is only logged.
+
+    Raises ConfigError and StartupError, each one line without a credential.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if url == "embedded" or url.startswith("embedded:"):
+            embedded = await asyncio.to_thread(_embedded, url)
+            stack.push_async_callback(asyncio.to_thread, embedded.close)
+            url = embedded.url
+        client = connect(parse(url), settings=settings)
+        stack.push_async_callback(client.aclose)
+        try:
+            await probe(client)
+        except StartupError as error:
+            if required:
+                raise
+            log.error("%s; starting without it", error)  # noqa: TRY400  # one line says it all
+        yield OpenRedis(client, settings)
+
+
+def _embedded(url: str) -> EmbeddedRedis:
+    directory = url.removeprefix("embedded").removeprefix(":")
+    return EmbeddedRedis.shared(Path(directory)) if directory else EmbeddedRedis.throwaway()

@@ -1,0 +1,162 @@
+"""Writes rows so that, in whatever order they come, the one of the latest event time stays.
+
+The comparison runs inside Redis, in one script per cluster slot: an older event time never replaces a newer one; at equal event time the
+later write wins; at equal write time the row with the larger SHA-1, so that two writers always leave the same row behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import NoScriptError, RedisError
+
+from recsvc.errors import DefinitionError, StoreUnavailableError
+from recsvc.online.keys import tag_of
+from recsvc.online.redis_changes import announce
+from recsvc.online.row import tombstone
+from recsvc.registry.model import FeatureView
+from recsvc.registry.schema import Schema
+
+ROWS_PER_SCRIPT: Final = 500
+"""Rows that one script call compares: it keeps Redis busy for about 1 ms, and other clients wait meanwhile."""
+SLOTS_AT_ONCE: Final = 64
+"""Script calls in flight where each row has a slot of its own (a cluster)."""
+
+_SCRIPT: Final = """
+local ttl, force = tonumber(ARGV[1]), ARGV[2] == '1'
+local done = {}
+for i, key in ipairs(KEYS) do
+  local new = ARGV[i + 2]
+  local old = not force and redis.call('GET', key)
+  local write = true
+  if old and #old >= 24 then
+    local oel, oeh, owl, owh = struct.unpack('<I4i4I4i4', old, 9)
+    local nel, neh, nwl, nwh = struct.unpack('<I4i4I4i4', new, 9)
+    if old:byte(1) > new:byte(1) then write = false
+    elseif neh ~= oeh then write = neh > oeh
+    elseif nel ~= oel then write = nel > oel
+    elseif nwh ~= owh then write = nwh > owh
+    elseif nwl ~= owl then write = nwl > owl
+    elseif old ~= new then write = redis.sha1hex(new) > redis.sha1hex(old)
+    end
+  end
+  if write then
+    if ttl > 0 then redis.call('SET', key, new, 'PX', ttl) else redis.call('SET', key, new) end
+  end
+  done[i] = write and '1' or '0'
+end
+return table.concat(done)
+"""
+_SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """How many rows were written, and how many were not because the store has a later one."""
+
+    written: int
+    stale: int
+
+
+class RedisRowWriter:
+    """Writes rows through the ordering script; any number of writes may be in flight."""
+
+    def __init__(self, client: Redis | RedisCluster) -> None:
+        self._client = client
+        self._cluster = isinstance(client, RedisCluster)
+        self._slots = asyncio.Semaphore(SLOTS_AT_ONCE)
+
+    def __repr__(self) -> str:
+        return f"RedisRowWriter({'cluster' if self._cluster else 'standalone'})"
+
+    async def prepare(self, view: FeatureView, schema: Schema) -> None:
+        """Make sure that rows of ``schema`` fit those that are stored, and record it where it is the longest so far.
+
+        The record is ``fs:schema:VIEW:vN``, a JSON list of ``name:LAYOUT``. Raises DefinitionError where neither schema is a prefix of the other.
+        """
+        key = f"fs:schema:{view.name}:v{view.version}"
+        ours = list(schema.lines)
+        stored = await _guarded(self._client.get(key))
+        theirs: list[str] = [] if stored is None else json.loads(stored)
+        shared = min(len(ours), len(theirs))
+        if ours[:shared] != theirs[:shared]:
+            place = next(i for i in range(shared) if ours[i] != theirs[i])
+            raise DefinitionError(
+                [
+                    f"view {view.label}: the store holds rows whose feature {place + 1} is {theirs[place]!r}, here it is"
+                    f" {ours[place]!r}; give the view a new version"
+                ]
+            )
+        if len(ours) > len(theirs):
+            await _guarded(self._client.set(key, json.dumps(ours)))
+
+    async def write(
+        self, view: FeatureView, keys: Sequence[bytes], rows: Sequence[bytes], *, force: bool = False
+    ) -> WriteResult:
+        """Write ``rows`` of ``view`` under ``keys``, with the view's TTL; ``force`` writes whatever the store has.
+
+        Raises StoreUnavailableError; what was written until then stays.
+        """
+        ttl = view.effective_ttl
+        return await self.put(view, keys, rows, None if ttl is None else round(ttl.total_seconds() * 1000), force=force)
+
+    async def bury(
+        self, view: FeatureView, keys: Sequence[bytes], event_micros: int, write_micros: int, ttl_ms: int
+    ) -> WriteResult:
+        """Replace rows by tombstones, so that nothing older than ``event_micros`` can come back while they last."""
+        row = tombstone(event_micros, write_micros)
+        return await self.put(view, keys, [row] * len(keys), ttl_ms)
+
+    async def put(
+        self,
+        view: FeatureView,
+        keys: Sequence[bytes],
+        rows: Sequence[bytes],
+        ttl_ms: int | None,
+        *,
+        force: bool = False,
+    ) -> WriteResult:
+        """Write rows with a TTL of their own (None: for ever), and announce those of mirrored views."""
+        groups = self._groups(keys)
+        done = await asyncio.gather(*(self._write_group(g, keys, rows, ttl_ms, force=force) for g in groups))
+        written = [
+            i for group, flags in zip(groups, done, strict=True) for i, f in zip(group, flags, strict=True) if f == 49
+        ]  # noqa: PLR2004, E501  # '1'
+        if view.mirrored and written:
+            await _guarded(announce(self._client, view, [(keys[i], rows[i]) for i in written]))
+        return WriteResult(len(written), len(keys) - len(written))
+
+    def _groups(self, keys: Sequence[bytes]) -> list[Sequence[int]]:
+        """Return indices of keys that one script call can take: of one slot, and not too many."""
+        if not self._cluster:
+            return [range(i, min(i + ROWS_PER_SCRIPT, len(keys))) for i in range(0, len(keys), ROWS_PER_SCRIPT)]
+        by_tag: dict[bytes, list[int]] = defaultdict(list)
+        for index, key in enumerate(keys):
+            by_tag[tag_of(key)].append(index)
+        return [g[i : i + ROWS_PER_SCRIPT] for g in by_tag.values() for i in range(0, len(g), ROWS_PER_SCRIPT)]
+
+    async def _write_group(
+        self, group: Sequence[int], keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int | None, *, force: bool
+    ) -> bytes:
+        arguments = [len(group), *[keys[i] for i in group], ttl_ms or 0, int(force), *[rows[i] for i in group]]
+        async with self._slots:
+            try:
+                return await _guarded(self._client.execute_command("EVALSHA", _SHA, *arguments))  # type: ignore[no-any-return]
+            except NoScriptError:
+                return await _guarded(self._client.execute_command("EVAL", _SCRIPT, *arguments))  # type: ignore[no-any-return]
+
+
+async def _guarded(call):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # any awaitable of redis-py, whose types are loose
+    try:
+        return await call
+    except NoScriptError:
+        raise
+    except (RedisError, OSError) as error:
+        raise StoreUnavailableError(f"writing to the store failed: {error}") from error

@@ -1,0 +1,136 @@
+"""What changes between two registries, and which of it breaks rows or callers that exist.
+
+Appending features to a view is not breaking: rows and readers agree on the prefix they share. Everything else that moves bytes needs a
+new version of the view, which lives beside the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, TypeVar
+
+from recsvc.errors import DefinitionError
+from recsvc.registry.fingerprint import function_text, service_facts
+from recsvc.registry.model import Entity, FeatureView, OnDemandView
+from recsvc.registry.registry import Registry
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference; ``breaking`` where it must not go live without a new version."""
+
+    what: str
+    detail: str
+    breaking: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.detail}"
+
+
+def compare(old: Registry, new: Registry) -> list[Change]:
+    """Return every difference of ``new`` against ``old``, in the order entities, views, on-demand, request, services, active."""
+    changes = list(_paired("entity", old.entities, new.entities, _entity))
+    changes += _paired("view", _by_label(old.views.values()), _by_label(new.views.values()), _view)
+    changes += _paired("view", _by_label(old.on_demand.values()), _by_label(new.on_demand.values()), _on_demand)
+    changes += _paired("request field", old.request, new.request, _request_field)
+    changes += _paired("service", old.services, new.services, _service)
+    for name in sorted(old.active.keys() & new.active.keys()):
+        if old.active[name] != new.active[name]:
+            changes.append(Change(f"view {name!r}", f"active version {old.active[name]} -> {new.active[name]}"))
+    return changes
+
+
+def ensure_compatible(old: Registry, new: Registry) -> list[Change]:
+    """Return the changes; raises DefinitionError with every breaking one."""
+    changes = compare(old, new)
+    breaking = [str(c) for c in changes if c.breaking]
+    if breaking:
+        raise DefinitionError(breaking)
+    return changes
+
+
+def _by_label(views: Iterable[Any]) -> dict[str, Any]:
+    return {v.label: v for v in views}
+
+
+def _paired(what: str, old: Mapping[str, _T], new: Mapping[str, _T], differ: Any) -> Iterator[Change]:  # noqa: ANN401
+    for name in sorted(old.keys() | new.keys()):
+        where = f"{what} {name!r}"
+        if name not in old:
+            yield Change(where, "added")
+        elif name not in new:
+            yield Change(where, "removed")
+        else:
+            yield from (Change(where, detail, breaking) for detail, breaking in differ(old[name], new[name]))
+
+
+def _entity(old: Entity, new: Entity) -> Iterator[tuple[str, bool]]:
+    for field in ("join_key", "spread"):
+        before, after = getattr(old, field), getattr(new, field)
+        if before != after:
+            yield f"{field} {before!r} -> {after!r}; it decides where rows are, so it can never change", True
+    if old.key_type.layout != new.key_type.layout:
+        yield f"key_type {old.key_type.layout} -> {new.key_type.layout}; it decides where rows are, so it can never change", True
+
+
+def _view(old: FeatureView, new: FeatureView) -> Iterator[tuple[str, bool]]:
+    before, after = [e.name for e in old.entities], [e.name for e in new.entities]
+    if before != after:
+        yield f"entities {before} -> {after}; needs a new version", True
+    for position, (a, b) in enumerate(zip_longest(old.features, new.features)):
+        if a is None:
+            yield f"feature {b.name!r} ({b.type}) appended", False
+        elif b is None or a.name != b.name:
+            yield _moved(new, position, a.name, None if b is None else b.name), True
+        else:
+            yield from _feature(a, b)
+    for field in ("freshness", "effective_max_age", "effective_ttl", "mirrored"):
+        if getattr(old, field) != getattr(new, field):
+            yield f"{field.removeprefix('effective_')} {getattr(old, field)} -> {getattr(new, field)}", False
+
+
+def _moved(new: FeatureView, position: int, before: str, after: str | None) -> str:
+    gone = before not in {f.name for f in new.features}
+    what = f"feature {before!r} removed" if gone else f"feature {before!r} moved"
+    return f"{what} (place {position + 1} is now {after!r}); features can only be appended, anything else needs a new version"
+
+
+def _feature(old: Any, new: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401  # both Feature, or both OnDemandFeature
+    if old.type.layout != new.type.layout:
+        yield f"feature {old.name!r}: type {old.type.layout} -> {new.type.layout}; needs a new version", True
+    elif old.type != new.type:
+        yield f"feature {old.name!r}: bound {old.type} -> {new.type}", False
+    if old.default != new.default:
+        yield f"feature {old.name!r}: default {old.default!r} -> {new.default!r}", False
+
+
+def _on_demand(old: OnDemandView, new: OnDemandView) -> Iterator[tuple[str, bool]]:
+    after = {f.name: f for f in new.features}
+    for feature in old.features:
+        if feature.name not in after:
+            yield f"feature {feature.name!r} removed; needs a new version", True
+            continue
+        other = after.pop(feature.name)
+        yield from _feature(feature, other)
+        if dict(feature.inputs) != dict(other.inputs) or function_text(feature.function) != function_text(other.function):
+            yield f"feature {feature.name!r}: computed differently under the same version", False
+    yield from ((f"feature {name!r} ({feature.type}) added", False) for name, feature in after.items())
+
+
+def _request_field(old: Any, new: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401  # both RequestField
+    if old.type.layout != new.type.layout:
+        yield f"type {old.type.layout} -> {new.type.layout}; callers send the old one, add a new field", True
+
+
+def _service(old: Any, new: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401  # both FeatureService
+    before, after = service_facts(old)["features"], service_facts(new)["features"]
+    if before == after:
+        return
+    gone, fresh = [f for f in before if f not in after], [f for f in after if f not in before]
+    moved = "" if gone or fresh else "order changed"
+    parts = (f"removed {gone}" if gone else "", f"added {fresh}" if fresh else "", moved)
+    yield f"features {', '.join(p for p in parts if p)}", False

@@ -1,0 +1,107 @@
+"""Request context: typed values and columns of a message to columns of the declared type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recsvc.online.answer import Column, Source, Status
+from recsvc.online.row import objects
+from recsvc.pb import serving_pb2 as pb
+from recsvc.registry.types import FeatureType, Kind
+
+_SCALARS: Final = {
+    "int64_value": Kind.INT64,
+    "float64_value": Kind.FLOAT64,
+    "float32_value": Kind.FLOAT32,
+    "bool_value": Kind.BOOL,
+    "string_value": Kind.STRING,
+    "timestamp_micros_value": Kind.TIMESTAMP,
+    "vector_value": Kind.VECTOR,
+    "int64_list_value": Kind.INT64_LIST,
+    "string_list_value": Kind.STRING_LIST,
+}
+_COLUMNS: Final = {
+    "int64s": Kind.INT64,
+    "float64s": Kind.FLOAT64,
+    "float32s": Kind.FLOAT32,
+    "bools": Kind.BOOL,
+    "strings": Kind.STRING,
+    "timestamps": Kind.TIMESTAMP,
+    "vectors": Kind.VECTOR,
+    "int64_lists": Kind.INT64_LIST,
+    "string_lists": Kind.STRING_LIST,
+}
+_TAKEN: Final = {Kind.FLOAT64: {Kind.INT64, Kind.FLOAT32}, Kind.FLOAT32: {Kind.INT64, Kind.FLOAT64}}
+"""What is taken for a type besides itself; whole numbers are often sent for floats."""
+_DTYPES: Final = {
+    Kind.INT64: np.int64,
+    Kind.FLOAT64: np.float64,
+    Kind.FLOAT32: np.float32,
+    Kind.BOOL: np.bool_,
+    Kind.TIMESTAMP: np.int64,
+}
+
+
+def from_value(message: pb.Value, of: FeatureType) -> Column | str:
+    """Return a column of one value, or what is wrong with it."""
+    which = message.WhichOneof("kind")
+    if which is None:
+        return f"has no value, must be {of}"
+    value = getattr(message, which)
+    if which.endswith(("_list_value", "vector_value")):
+        value = list(value.values)
+    return _column([value], _SCALARS[which], of)
+
+
+def from_column(message: pb.ColumnValues, of: FeatureType) -> Column | str:
+    """Return a column of as many values as the message has, or what is wrong with it."""
+    which = message.WhichOneof("kind")
+    if which is None:
+        return f"has no values, must be {of}"
+    column = getattr(message, which)
+    kind = _COLUMNS[which]
+    if kind is Kind.VECTOR:
+        return _vectors(column, of)
+    if kind in (Kind.INT64_LIST, Kind.STRING_LIST):
+        if sum(column.lengths) != len(column.values):
+            return f"its lengths add up to {sum(column.lengths)}, it has {len(column.values)} values"
+        ends = list(accumulate(column.lengths, initial=0))
+        values: Sequence[Any] = [list(column.values[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    else:
+        values = column.micros if kind is Kind.TIMESTAMP else column.values
+    return _column(values, kind, of)
+
+
+def _vectors(column: pb.VectorColumn, of: FeatureType) -> Column | str:
+    if of.kind is not Kind.VECTOR or column.dimension != of.bound:
+        return f"is VECTOR[{column.dimension}], must be {of}"
+    if len(column.values) % of.bound:
+        return f"has {len(column.values)} components, not a multiple of {of.bound}"
+    return _given(of, np.array(column.values, np.float32).reshape(-1, of.bound))
+
+
+def _column(values: Sequence[Any], kind: Kind, of: FeatureType) -> Column | str:
+    if kind is not of.kind and kind not in _TAKEN.get(of.kind, ()):
+        return f"is {kind.value}, must be {of}"
+    if of.kind in _DTYPES:
+        with np.errstate(over="ignore"):  # a float64 beyond FLOAT32 is infinity there, as everywhere in numpy
+            return _given(of, np.array(values, dtype=_DTYPES[of.kind]))
+    try:
+        items = [of.normalize(v) for v in values]
+    except ValueError as error:
+        return str(error)
+    if of.kind is Kind.VECTOR:
+        return _given(of, np.array(items, np.float32).reshape(-1, of.bound))
+    if of.kind is Kind.INT64_LIST:
+        return _given(of, objects([np.array(i, np.int64) for i in items]))
+    return _given(of, objects(items))
+
+
+def _given(of: FeatureType, values: npt.NDArray[Any]) -> Column:
+    present, request = np.array([Status.PRESENT], np.uint8), np.array([Source.REQUEST], np.uint8)
+    return Column(of, values, present, request)

@@ -1,0 +1,125 @@
+"""The one wrapper around every method: refuse while stopping, deadline, errors to status, and the set of calls under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from recsvc.deadline import Deadline
+from recsvc.errors import DrainingError, MalformedRequestError, RecsvcError, Violation
+from recsvc.rpc.errors import DETAILS_KEY, status_of
+
+log = logging.getLogger(__name__)
+
+_M = TypeVar("_M", bound=Message)
+Method = Callable[[Any, Deadline], Awaitable[bytes]]
+
+
+class _Malformed:
+    """Stands for a request whose bytes are not a message; the handler answers it."""
+
+    def __repr__(self) -> str:
+        return "MALFORMED"
+
+
+MALFORMED: Final = _Malformed()
+
+
+class Calls:
+    """The calls under way, and whether new ones are taken."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        return f"Calls({len(self._tasks)} under way{', draining' if self.draining else ''})"
+
+    def enter(self) -> asyncio.Task[Any]:
+        """Count the current task in."""
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("a handler runs in a task")
+        self._tasks.add(task)
+        self._idle.clear()
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """Count a task out."""
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no call is under way."""
+        await self._idle.wait()
+
+
+class Handlers:
+    """Makes gRPC handlers. ``default_deadline_s`` is for calls without one, ``margin_s`` is kept back for answering."""
+
+    def __init__(self, calls: Calls, *, default_deadline_s: float, margin_s: float) -> None:
+        self._calls = calls
+        self._default_s = default_deadline_s
+        self._margin_s = margin_s
+
+    def __repr__(self) -> str:
+        return f"Handlers({self._calls!r})"
+
+    def unary(self, request_class: type[_M], method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler of a unary method that takes ``request_class`` and returns a serialized reply."""
+        calls = self._calls
+
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:  # noqa: ANN401
+            task = calls.enter()
+            try:
+                return await self._answer(request, context, method)
+            except RecsvcError as error:
+                await _abort(context, error)
+            except Exception as error:
+                # AbortError is an Exception of gRPC's own; CancelledError is not, and passes. The text of anything else is for us, not for callers.
+                if not isinstance(error, grpc.aio.AbortError):
+                    log.exception("a call failed for a reason nobody thought of")
+                    await _abort(context, RecsvcError("internal error"))
+                raise
+            finally:
+                calls.leave(task)
+            raise AssertionError("abort always raises")
+
+        return grpc.unary_unary_rpc_method_handler(handle, _deserializer(request_class), None)
+
+    async def _answer(self, request: Any, context: grpc.aio.ServicerContext[Any, Any], method: Method) -> bytes:  # noqa: ANN401
+        if self._calls.draining:
+            raise DrainingError("this server is stopping, ask another one")
+        now = time.monotonic()
+        deadline = Deadline.after(
+            context.time_remaining(), now, default_s=self._default_s, margin_s=self._margin_s
+        )
+        if request is MALFORMED:
+            raise MalformedRequestError([Violation("", "the bytes are not a message of this method")])
+        return await method(request, deadline)
+
+
+def _deserializer(request_class: type[_M]) -> Callable[[bytes], _M | _Malformed]:
+    parse = request_class.FromString
+
+    def deserialize(data: bytes) -> _M | _Malformed:
+        try:
+            return parse(data)
+        except DecodeError:
+            return MALFORMED
+
+    return deserialize
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: RecsvcError) -> None:
+    code, text, details = status_of(error)
+    await context.abort(code, text, ((DETAILS_KEY, details),))

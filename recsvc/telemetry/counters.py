@@ -1,0 +1,54 @@
+"""Plain counters of what went wrong on the read path, each with a log line at most once per interval and place."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Counters:
+    """Counts by name of a definition (never by what a caller sent). ``interval_s``: how often the same thing may be logged."""
+
+    def __init__(self, *, monotonic: Callable[[], float], interval_s: float = 60.0) -> None:
+        self._monotonic = monotonic
+        self._interval_s = interval_s
+        self._logged: dict[tuple[str, str], float] = {}
+        self.store_unavailable = 0
+        self.corrupt_rows: Counter[str] = Counter()
+        self.on_demand_failures: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return (
+            f"Counters(store_unavailable={self.store_unavailable}, corrupt_rows={dict(self.corrupt_rows)},"
+            f" on_demand_failures={dict(self.on_demand_failures)})"
+        )
+
+    def unavailable(self, place: str, reason: str) -> None:
+        """Count a read that the store, or one node of it (``place``), did not answer."""
+        self.store_unavailable += 1
+        if self._due("store", place):
+            log.error("store %s does not answer: %s (%d reads so far)", place, reason, self.store_unavailable)
+
+    def corrupt(self, view: str, rows: int, reason: str) -> None:
+        """Count corrupt rows of a view."""
+        self.corrupt_rows[view] += rows
+        if self._due("corrupt", view):
+            log.error("corrupt rows in %s: %s (%d so far)", view, reason, self.corrupt_rows[view])
+
+    def on_demand_failed(self, feature: str, error: Exception) -> None:
+        """Count a failure of an on-demand function."""
+        self.on_demand_failures[feature] += 1
+        if self._due("on_demand", feature):
+            count = self.on_demand_failures[feature]
+            log.error("on-demand feature %s failed (%d so far)", feature, count, exc_info=error)
+
+    def _due(self, what: str, where: str) -> bool:
+        now = self._monotonic()
+        last = self._logged.get((what, where))
+        if last is not None and now - last < self._interval_s:
+            return False
+        self._logged[what, where] = now
+        return True
