@@ -45,8 +45,8 @@ async def running(settings: Settings, spec: str) -> AsyncIterator[App]:
     counters = Counters(monotonic=time.monotonic)
     required = settings.redis_at_start == "required"
     async with contextlib.AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(open_redis(settings.redis, _connection(settings), required=required))
-        store = await stack.enter_async_context(redis.reader(counters))
+        redis = await stack.enter_async_context(open_redis(settings.redis, connection_settings(settings), required=required))
+        store = await stack.enter_async_context(redis.reader(counters, connections=settings.redis_connections))
         app = App(settings, spec, FeatureReaders(store, counters, settings), registry)
         await stack.enter_async_context(app.serving(redis))
         yield app
@@ -134,11 +134,12 @@ class App:
             await asyncio.sleep(PING_INTERVAL_S)
 
 
-def _connection(settings: Settings) -> ConnectionSettings:
+def connection_settings(settings: Settings) -> ConnectionSettings:
+    """Return how to connect to the store that ``settings`` name."""
     return ConnectionSettings(
         connect_timeout_s=settings.redis_connect_timeout_ms / 1000,
         timeout_s=settings.redis_timeout_ms / 1000,
-        max_connections=settings.redis_connections,
+        max_connections=settings.redis_connections + 1,  # one is for the question whether the store is there
     )
 
 

@@ -45,7 +45,7 @@ class Settings:
     max_store_keys: int = _setting(5_000, "distinct rows of the store that one call may need", minimum=1)
     max_reply_bytes: int = _setting(4_000_000, "bytes that an answer may have, computed before anything is read", minimum=1)
     max_request_bytes: int = _setting(1_048_576, "bytes that a request may have", minimum=1_024)
-    lame_duck_s: float = _setting(0.0, "after SIGTERM: how long to serve on while health says NOT_SERVING", minimum=0)
+    lame_duck_s: float = _setting(0.5, "after SIGTERM: how long to serve on while health says NOT_SERVING", minimum=0)
     refuse_s: float = _setting(1.0, "after that: how long new calls get UNAVAILABLE before connections close", minimum=0)
     log_level: str = _setting("info", "how much is logged", choices=("debug", "info", "warning", "error"))
 

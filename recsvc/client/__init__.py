@@ -6,12 +6,12 @@
         )
         age = batch["user_profile:age"].expanded(batch.rows).values
 
-`Client` blocks, `AsyncClient` is for asyncio; both have the same methods and both may be shared (by threads, by tasks): make
-one per process and target, after any fork, and keep it.
+`Client` blocks, `AsyncClient` is for asyncio; both have the same methods and both may be shared (by threads, by tasks):
+make one per process and target, after any fork, and keep it.
 
-Replies of GetFeaturesBatch are read through `recsvc.pb.packed`: 500 rows × 20 FLOAT64 features take 0.10 ms from bytes to
-numpy, 0.59 ms with protobuf's own lists. So columns are read only, and each keeps its part of the reply alive: copy what you
-change, and what outlives the request by long.
+Replies of GetFeaturesBatch are read through `recsvc.pb.packed`: 500 rows × 20 FLOAT64 features take 0.11 ms from bytes
+to numpy, 0.92 ms with protobuf's own lists. So columns are read only, and each keeps its part of the reply alive: copy
+what you change, and what is to outlive the request.
 """
 
 from recsvc.client.aio import AsyncClient

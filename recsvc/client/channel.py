@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from recsvc import __version__
@@ -23,7 +24,7 @@ SERVICE_CONFIG: Final = json.dumps(
         "methodConfig": [
             {
                 # Named one by one: these two only read, so asking twice is harmless.
-                "name": [{"service": SERVICE, "method": path.rpartition("/")[2]} for path in (GET_FEATURES, GET_FEATURES_BATCH)],
+                "name": [{"service": SERVICE, "method": method} for method in ("GetFeatures", "GetFeaturesBatch")],
                 "retryPolicy": {
                     "maxAttempts": 3,
                     "initialBackoff": "0.01s",
@@ -43,8 +44,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "grpc.service_config": SERVICE_CONFIG,
     "grpc.max_receive_message_length": MAX_REPLY_BYTES,
     "grpc.primary_user_agent": f"recsvc-python/{__version__}",
-    # A peer that vanished without a word is noticed after 25 s, and no balancer drops an idle connection. The server must
-    # permit that: recsvc takes a ping every 10 s, grpc's own default one every 5 minutes (2 hours without calls).
+    # A peer that vanished without a word is noticed after 25 s, and no balancer drops an idle connection. The server
+    # must permit that: recsvc takes a ping every 10 s, grpc's own default is one in 5 minutes (2 hours without calls).
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 5_000,
     "grpc.keepalive_permit_without_calls": 1,
@@ -56,6 +57,6 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 
 
-def channel_options(extra: dict[str, Any] | None = None) -> list[tuple[str, Any]]:
+def channel_options(extra: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
     """Return the options of a channel; those of ``extra`` come instead of the defaults."""
     return list({**OPTIONS, **(extra or {})}.items())

@@ -15,19 +15,29 @@ from recsvc.client.errors import bad_reply
 from recsvc.client.vocabulary import Source, Status
 from recsvc.pb.packed import Twin
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 FeatureData: TypeAlias = (
     int | float | bool | str | datetime | np.datetime64 | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 )
-"""A value in Python's types. A time that datetime cannot hold (years 1 to 9999) is a numpy.datetime64."""
+"""A value in Python's types. A time out of datetime's range (years 1 to 9999) is a numpy.datetime64."""
 
 
 def to_datetime(micros: int) -> datetime | np.datetime64:
-    """Return the time that is ``micros`` microseconds after 1970, in UTC; out of datetime's range as numpy.datetime64."""
+    """Return the time ``micros`` microseconds after 1970, in UTC; out of datetime's range as numpy.datetime64."""
     try:
-        return EPOCH + timedelta(microseconds=micros)
+        return _EPOCH + timedelta(microseconds=micros)
     except OverflowError:
         return np.datetime64(micros, "us")
+
+
+def nearest_datetime(micros: int) -> datetime:
+    """Return the time ``micros`` microseconds after 1970, in UTC, or the first or last one that datetime has."""
+    time = to_datetime(micros)
+    if isinstance(time, datetime):
+        return time
+    return _LAST if micros > 0 else _FIRST
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -72,11 +82,11 @@ class Lists(Sequence[NDArray[Any]]):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Column:
-    """One feature of all rows. Arrays are read only and keep their part of the reply alive: copy what you change or keep.
+    """One feature of all rows. Its arrays are read only and keep their part of the reply alive: copy to change or keep.
 
-    There is one slot per row, or a single one where all join keys that the feature depends on were broadcast; a slot without
-    a value holds 0, NaN, False, "" or an empty list. ``statuses`` (`Status`) and ``sources`` (`Source`) are uint8, one per
-    slot, or a single one that holds for all.
+    There is one slot per row, or a single one where all join keys that the feature depends on were broadcast; a slot
+    without a value holds 0, NaN, False, "" or an empty list. ``statuses`` (`Status`) and ``sources`` (`Source`) are
+    uint8, one per slot, or a single one that holds for all.
     """
 
     name: str
@@ -128,9 +138,8 @@ class Column:
 
     def to_list(self) -> list[FeatureData | None]:
         """Return the slots as Python values, None where there is no value. Copies; for tables, JSON and tests."""
-        return [
-            value if has_value else None for value, has_value in zip(self._python(), self.has_value.tolist(), strict=True)
-        ]
+        slots = zip(self._python(), self.has_value.tolist(), strict=True)
+        return [value if has_value else None for value, has_value in slots]
 
     def _python(self) -> list[Any]:
         if isinstance(self.data, Lists):
@@ -149,7 +158,7 @@ def _repeated(values: NDArray[Any], rows: int) -> NDArray[Any]:
 
 
 def read_column(column: Twin) -> Column:
-    """Return the column that a FeatureColumn (the twin) holds. Raises ClientError where its bytes do not fit its type."""
+    """Return the column that a FeatureColumn (the twin) holds. ClientError where its bytes do not fit its type."""
     kind = column.values.WhichOneof("kind")
     if kind not in _READERS:
         raise bad_reply(f"{column.name} is of a type that this client does not know; a newer recsvc may")

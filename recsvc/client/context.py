@@ -11,8 +11,8 @@
 | 2-D array, or list of lists, of floats | - | VECTOR, one per row |
 | … of int, of str | - | INT64_LIST, STRING_LIST, one per row |
 
-Integers and floats in one list are floats. A vector for all rows of a batch has the shape (1, d), a list for all rows is
-`[[…]]`. An empty list tells no type: in a batch it goes out as a column without a kind, which has no rows.
+Integers and floats in one list are floats. A vector for all rows of a batch has the shape (1, d), a list for all rows
+is `[[…]]`. An empty list tells no type: in a batch it goes out as a column without a kind, which has no rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recsvc.pb import packed, serving_pb2
 
 ContextValue: TypeAlias = bool | int | float | str | datetime | np.generic | Sequence[Any] | NDArray[Any]
 
-_UNTYPED: Final = "is empty and tells no type; give an array with the field's dtype, such as np.array([], dtype=np.int64)"
+_UNTYPED: Final = "is empty and tells no type; give an array of the field's dtype, such as np.array([], dtype=np.int64)"
 _COLUMNS: Final = {
     "int64": ("int64s", "values"),
     "float64": ("float64s", "values"),
@@ -103,7 +103,7 @@ def _nested(flat: Typed, lengths: list[int]) -> packed.Twin:
     counts = np.array(lengths, dtype="<u4").tobytes()
     if flat.kind in FLOATS:
         if len(set(lengths)) > 1:
-            raise ValueError(f"has vectors of {min(lengths)} to {max(lengths)} components; all rows need the same number")
+            raise ValueError(f"has vectors of {min(lengths)} to {max(lengths)} components; one length is needed")
         dimension = lengths[0] if lengths else 0
         return packed.ColumnValues(vectors={"dimension": dimension, "values": _components(flat).tobytes()})
     if flat.kind == "int64":

@@ -22,8 +22,8 @@ class ClientError(RecsvcError):
 
     * ``code``: the gRPC status; INVALID_ARGUMENT also where the client itself could not send what it was given.
     * ``message``: one line, also ``str(error)``; where nothing answered it names the target.
-    * ``reason``: the server's ErrorInfo reason; UNREACHABLE, TIMEOUT, BAD_ARGUMENT or BAD_REPLY where the client found out
-      by itself; empty where something else answered (a proxy, another program on that port).
+    * ``reason``: the server's ErrorInfo reason; UNREACHABLE, TIMEOUT, BAD_ARGUMENT or BAD_REPLY where the client found
+      out by itself; empty where something else answered (a proxy, another program on that port).
     * ``violations``: everything that is wrong with the request. ``metadata``: limits and actual values.
     """
 
@@ -82,10 +82,10 @@ def _details(trailers: Iterable[tuple[str, Any]] | None) -> tuple[Any, tuple[Vio
     except DecodeError:  # not from recsvc: the code and the text are all there is
         details = ()
     info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    found = any([detail.Unpack(info) for detail in details])
     for detail in details:
-        detail.Unpack(bad_request)
-    return (info if found else None), tuple(map(_violation, bad_request.field_violations))
+        if not detail.Unpack(info):
+            detail.Unpack(bad_request)
+    return (info if info.reason else None), tuple(map(_violation, bad_request.field_violations))
 
 
 def _violation(sent: Any) -> Violation:  # noqa: ANN401  # google.rpc has no types

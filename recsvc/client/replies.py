@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from recsvc.client.columns import Column, FeatureData, nearest_datetime, read_co
 from recsvc.client.vocabulary import DegradationReason, Source, Status
 from recsvc.pb import serving_pb2
 from recsvc.pb.packed import Twin
+
+_Answer = TypeVar("_Answer")
+_LISTS: Final = frozenset({"vector_value", "int64_list_value", "string_list_value"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,8 @@ class Degradation:
 class ServedView:
     """Which version of a view answered.
 
-    ``event_times`` is datetime64[us] in UTC: one per row (one, where all join keys of the view were broadcast), NaT where no row is known;
-    empty in an answer for one row, and where event times were not asked for.
+    ``event_times`` is datetime64[us] in UTC: one per row (one, where all join keys of the view were broadcast), NaT
+    where no row is known; empty in an answer for one row, and where event times were not asked for.
     """
 
     view: str
@@ -41,12 +44,126 @@ class ServedView:
 class FeatureValue:
     """One feature of one row. ``value`` is None where there is none (status NULL_VALUE or source NONE).
 
-    ``event_time`` (UTC) is there where it was asked for and a row is known. datetime ends at year 9999: later ones are that, exact in
-    ``event_time_micros``.
+    ``event_time_micros`` (since 1970, UTC) is there where event times were asked for and a row is known.
     """
 
     name: str
     value: FeatureData | None
     status: Status
     source: Source
-    event_time: datetime | None = None
+    event_time_micros: int | None = None
+
+    @property
+    def event_time(self) -> datetime | None:
+        """``event_time_micros`` as a datetime in UTC; out of datetime's range, the first or last one it has."""
+        return None if self.event_time_micros is None else nearest_datetime(self.event_time_micros)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FeatureRow(Mapping[str, FeatureValue]):
+    """The answer to get_features: a mapping from feature reference to `FeatureValue`, in the order asked."""
+
+    features: Mapping[str, FeatureValue]
+    degraded: tuple[Degradation, ...]
+    registry_fingerprint: str
+    views: tuple[ServedView, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The references, in the order asked."""
+        return tuple(self.features)
+
+    def __getitem__(self, name: str) -> FeatureValue:
+        return _found(self.features, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __repr__(self) -> str:
+        return f"FeatureRow({len(self)} features, {len(self.degraded)} degraded, registry {self.registry_fingerprint})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FeatureBatch(Mapping[str, Column]):
+    """The answer to get_features_batch: a mapping from feature reference to `Column`, in the order asked."""
+
+    rows: int
+    columns: Mapping[str, Column]
+    degraded: tuple[Degradation, ...]
+    registry_fingerprint: str
+    views: tuple[ServedView, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The references, in the order asked."""
+        return tuple(self.columns)
+
+    def __getitem__(self, name: str) -> Column:
+        return _found(self.columns, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __repr__(self) -> str:
+        return (
+            f"FeatureBatch({self.rows} rows × {len(self)} features, {len(self.degraded)} degraded, "
+            f"registry {self.registry_fingerprint})"
+        )
+
+
+def read_row(reply: serving_pb2.GetFeaturesResponse) -> FeatureRow:
+    """Return the row that a reply holds."""
+    return FeatureRow(
+        features={feature.name: _feature(feature) for feature in reply.features},
+        degraded=_degradations(reply.degraded),
+        registry_fingerprint=reply.registry_fingerprint,
+        views=tuple(ServedView(view.view, view.version, read_times(b"")) for view in reply.views),
+    )
+
+
+def read_batch(reply: Twin) -> FeatureBatch:
+    """Return the columns that a reply (the twin) holds. Raises ClientError where a column cannot be read."""
+    return FeatureBatch(
+        rows=reply.row_count,
+        columns={column.name: read_column(column) for column in reply.columns},
+        degraded=_degradations(reply.degraded),
+        registry_fingerprint=reply.registry_fingerprint,
+        views=tuple(ServedView(view.view, view.version, read_times(view.event_time_micros)) for view in reply.views),
+    )
+
+
+def _found(features: Mapping[str, _Answer], name: str) -> _Answer:
+    try:
+        return features[name]
+    except KeyError:
+        raise KeyError(f"{name} is not in the answer, which has {', '.join(features)}") from None
+
+
+def _degradations(sent: Iterable[Any]) -> tuple[Degradation, ...]:
+    return tuple(Degradation(DegradationReason(one.reason), one.view) for one in sent)
+
+
+def _feature(sent: serving_pb2.FeatureValue) -> FeatureValue:
+    return FeatureValue(
+        name=sent.name,
+        value=_python(sent.value) if sent.HasField("value") else None,
+        status=Status(sent.status),
+        source=Source(sent.source),
+        event_time_micros=sent.event_time_micros if sent.HasField("event_time_micros") else None,
+    )
+
+
+def _python(sent: serving_pb2.Value) -> FeatureData | None:
+    kind = sent.WhichOneof("kind")
+    if kind is None:
+        return None
+    value = getattr(sent, kind)
+    if kind == "timestamp_micros_value":
+        return to_datetime(value)
+    return tuple(value.values) if kind in _LISTS else value

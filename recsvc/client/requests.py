@@ -45,7 +45,7 @@ class Selection:
 def row_request(
     entities: Mapping[str, str | int], context: Mapping[str, ContextValue] | None, selection: Selection
 ) -> serving_pb2.GetFeaturesRequest:
-    """Return the request for one row. Raises ClientError (INVALID_ARGUMENT) with all that cannot be sent."""
+    """Return the request for one row. ClientError (INVALID_ARGUMENT) names all that cannot be sent."""
     wrong: list[Violation] = []
     ids = _converted("entities", entities, _to_id, wrong)
     values = _converted("context", context or {}, to_value, wrong)
@@ -57,7 +57,7 @@ def row_request(
 def batch_request(
     entities: Mapping[str, Ids], context: Mapping[str, ContextValue] | None, selection: Selection
 ) -> packed.Twin:
-    """Return the (twin of the) request for many rows. Raises ClientError (INVALID_ARGUMENT) with all that cannot be sent."""
+    """Return the request (the twin) for many rows. ClientError (INVALID_ARGUMENT) names all that cannot be sent."""
     wrong: list[Violation] = []
     ids = _converted("entities", entities, _to_ids, wrong)
     columns = _converted("context", context or {}, to_column, wrong)

@@ -15,6 +15,8 @@ Kind: TypeAlias = Literal["bool", "int64", "float32", "float64", "string", "time
 FLOATS: Final = frozenset({"float32", "float64"})
 _NUMBERS: Final = FLOATS | {"int64"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_COARSE: Final = frozenset({"Y", "M", "W", "D", "h", "m", "s", "ms"})
+"""Units of datetime64 that reach further than microseconds do."""
 _INT64: Final = np.iinfo(np.int64)
 _DTYPES: Final[dict[Kind, Any]] = {
     "bool": np.bool_,
@@ -48,7 +50,7 @@ class Typed:
 
 
 def plain(given: object) -> object:
-    """Return a list or an array (of one dimension or more) where ``given`` holds many values, else the value itself."""
+    """Return a list or an array (with a dimension) where ``given`` holds many values, else the value."""
     if isinstance(given, np.ndarray):
         return given if given.ndim else given[()]
     if isinstance(given, np.generic | str | bytes):
@@ -59,7 +61,7 @@ def plain(given: object) -> object:
 
 
 def typed(values: list[Any] | NDArray[Any]) -> Typed | None:
-    """Return ``values`` with their one type, None where an empty list has none. ValueError says what is wrong."""
+    """Return ``values`` with their one type; None where an empty list has none. ValueError says what is wrong."""
     if isinstance(values, np.ndarray) and values.ndim != 1:
         raise ValueError(f"has {values.ndim} dimensions, one too many")
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
@@ -81,7 +83,7 @@ def _kind_of_dtype(dtype: np.dtype[Any]) -> Kind:
     return _OF_DTYPE[dtype.kind]
 
 
-def _kind_of(of: type) -> Kind:  # noqa: PLR0911  # a table, in the order of subclasses
+def _kind_of(of: type) -> Kind:
     if issubclass(of, bool | np.bool_):
         return "bool"
     if issubclass(of, datetime | np.datetime64):
@@ -122,7 +124,7 @@ def _integers(values: list[int]) -> NDArray[Any]:
 
 def _micros(value: datetime | np.datetime64) -> int:
     if isinstance(value, np.datetime64):
-        return int(value.astype("M8[us]").astype(np.int64))
+        return int(_microseconds(np.array(value)).view("<i8"))
     if value.tzinfo is None:
         raise ValueError(f"{value.isoformat()} has no time zone; give it one, such as tzinfo=UTC")
     return (value - _EPOCH) // timedelta(microseconds=1)
@@ -131,6 +133,14 @@ def _micros(value: datetime | np.datetime64) -> int:
 def _checked(kind: Kind, array: NDArray[Any]) -> Typed:
     if array.dtype.kind == "u" and array.size and int(array.max()) > _INT64.max:
         raise ValueError(f"{array.max()} does not fit 64 bits")
-    if kind == "timestamp" and np.isnat(array).any():
-        raise ValueError("NaT is not a time")
+    array = _microseconds(array) if kind == "timestamp" else array
     return Typed(kind, array.astype(_DTYPES[kind], copy=False))
+
+
+def _microseconds(times: NDArray[Any]) -> NDArray[Any]:
+    if np.isnat(times).any():
+        raise ValueError("NaT is not a time")
+    micros = times.astype("<M8[us]")
+    if np.datetime_data(times.dtype)[0] in _COARSE and (micros.astype(times.dtype) != times).any():
+        raise ValueError("has a time that does not fit 64 bits of microseconds")  # numpy wraps it around without a word
+    return micros

@@ -33,7 +33,7 @@ _DTYPES: Final[dict[Kind, npt.DTypeLike]] = {
 
 @dataclass(slots=True)
 class Column:
-    """A converted column: ``values`` and ``valid`` as RowCodec.encode takes them; what stands at a bad one means nothing."""
+    """A converted column, as RowCodec.encode takes it; what stands where a value is bad means nothing."""
 
     values: Values
     valid: BoolArray | None
@@ -53,7 +53,7 @@ def column(array: pa.Array, of: FeatureType, unit: TimeUnit | None) -> Column:
 
 
 def plain(array: pa.Array) -> tuple[pa.Array, Bad]:
-    """Return the column without encodings: every sort of text as string, dictionaries and extensions as what they hold."""
+    """Return the column without encodings: any text as string, dictionaries and extensions as what they hold."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     if pa.types.is_dictionary(array.type):
@@ -159,6 +159,10 @@ def _cast(array: pa.Array, to: pa.DataType) -> pa.Array | None:
 
 
 def _numbers(array: pa.Array, _: FeatureType) -> npt.NDArray[Any] | None:
+    if pa.types.is_decimal(array.type):
+        array = array.cast(
+            pa.string()
+        )  # its own way to a double is not rounded right: 0.47 becomes 0.47000000000000003
     if pa.types.is_string(array.type):
         found = _cast(array, pa.float64())
         values = None if found is None else _numpy(found)
@@ -166,8 +170,6 @@ def _numbers(array: pa.Array, _: FeatureType) -> npt.NDArray[Any] | None:
         return values if values is not None and np.isfinite(values).all() else None
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
         return _numpy(array).astype(np.float64, copy=False)
-    if pa.types.is_decimal(array.type):
-        return _numpy(array.cast(pa.float64()))
     return None
 
 

@@ -1,7 +1,7 @@
 """What a loaded value may be, one value at a time: what is right, to which ingest_columns knows shortcuts.
 
-A rule takes what Arrow gives as a Python object (never None) and returns what a row keeps, or raises BadValueError with a
-reason that can follow the column's name and a colon.
+A rule takes what Arrow gives as a Python object (never None) and returns what a row keeps, or raises BadValueError with
+a reason that can follow the column's name and a colon.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class BadValueError(ValueError):
 
 
 def rule(of: FeatureType, unit: TimeUnit | None) -> Rule:
-    """Return the rule of a feature type; ``unit`` is what plain numbers count in a TIMESTAMP (None: they are refused)."""
+    """Return the rule of a feature type; ``unit`` is what plain numbers count in a TIMESTAMP (None: refused)."""
     rules: dict[Kind, Rule] = {
         Kind.INT64: integer,
         Kind.FLOAT64: number,

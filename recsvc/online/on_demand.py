@@ -12,13 +12,14 @@ from recsvc.online.answer import Bytes, Column, Source, Status
 from recsvc.online.columns import fill, repeated
 from recsvc.online.row import blank, objects
 from recsvc.registry.model import OnDemandFeature
-from recsvc.registry.types import INT64_MIN, VARIABLE, FeatureType, Kind
+from recsvc.registry.types import VARIABLE, FeatureType, Kind
 
 _DTYPES: Final[dict[Kind, tuple[str, type[np.generic]]]] = {
     Kind.INT64: ("iu", np.int64),
     Kind.FLOAT64: ("fiu", np.float64),
     Kind.FLOAT32: ("fiu", np.float32),
     Kind.BOOL: ("b", np.bool_),
+    Kind.TIMESTAMP: ("i", np.int64),
     Kind.VECTOR: ("fiu", np.float32),
 }
 """Which numpy kinds a function may return for a type, and what they become."""
@@ -31,7 +32,7 @@ class WrongResultError(Exception):
 def apply(feature: OnDemandFeature, arrays: Mapping[str, npt.NDArray[Any]], n: int) -> npt.NDArray[Any]:
     """Run the function on arrays of n rows (or 1, for all rows) by parameter, and return its n values in the feature's type.
 
-    TIMESTAMP comes and goes as datetime64[us], VECTOR as n × d, strings and lists as object arrays. Raises WrongResultError, and whatever the function raises.
+    TIMESTAMP comes and goes as int64 microseconds, VECTOR as n × d, strings and lists as object arrays. Raises WrongResultError, and whatever the function raises.
     """
     whole = {name: np.broadcast_to(a, (n, *a.shape[1:])) for name, a in arrays.items()}
     with np.errstate(all="ignore"):  # NaN and infinity are values
@@ -45,10 +46,6 @@ def _checked(result: object, of: FeatureType, n: int) -> npt.NDArray[Any]:
     shape = (n, of.bound) if of.kind is Kind.VECTOR else (n,)
     if result.shape != shape:
         raise WrongResultError(f"returned shape {result.shape}, not {shape}")
-    if of.kind is Kind.TIMESTAMP:
-        if result.dtype.kind != "M":
-            raise WrongResultError(f"returned {result.dtype}, not datetime64")
-        return result.astype("datetime64[us]")
     if of.kind in VARIABLE:
         return _checked_objects(result, of)
     kinds, dtype = _DTYPES[of.kind]
@@ -73,13 +70,8 @@ def compute(feature: OnDemandFeature, inputs: Sequence[tuple[str, Column]], n: i
     Its status is the worst of its inputs'. Where an input has no value in a row, so has this feature: null for null, else the default.
     Raises WrongResultError, and whatever the function raises.
     """
-    arrays = {name: as_input(column) for name, column in inputs}
-    values = apply(feature, arrays, n) if n else blank(feature.type, 0)
-    if feature.type.kind is Kind.TIMESTAMP:
-        values = values.view(np.int64)
-        usable = values != INT64_MIN  # NaT is no time
-    else:
-        usable = np.ones(n, bool)
+    values = apply(feature, {name: column.values for name, column in inputs}, n) if n else blank(feature.type, 0)
+    usable = np.ones(n, bool)
     statuses = np.full(n, Status.PRESENT, np.uint8)
     for _, column in inputs:
         np.maximum(statuses, column.statuses, out=statuses)
@@ -87,18 +79,10 @@ def compute(feature: OnDemandFeature, inputs: Sequence[tuple[str, Column]], n: i
     return _finished(feature, values, statuses, usable)
 
 
-def as_input(column: Column) -> npt.NDArray[Any]:
-    """Return a column's values as a function gets them."""
-    if column.type.kind is Kind.TIMESTAMP:
-        return column.values.view("datetime64[us]")
-    return column.values
-
-
 def _finished(feature: OnDemandFeature, values: npt.NDArray[Any], statuses: Bytes, usable: npt.NDArray[np.bool_]) -> Column:
     sources = np.full(len(values), Source.COMPUTED, np.uint8)
     if usable.all():
         return Column(feature.type, values, statuses, sources)
-    statuses[~usable & (statuses == Status.PRESENT)] = Status.NULL_VALUE
     values = values.copy()
     values[~usable] = blank(feature.type, int((~usable).sum()))
     lacking = ~usable & (statuses > Status.NULL_VALUE)

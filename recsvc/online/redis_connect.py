@@ -168,10 +168,11 @@ class _Cluster(RedisCluster):
     """A Cluster client whose `aclose` closes: redis-py's does nothing before the first command or after a lost node."""
 
     async def aclose(self) -> None:
-        """Close all connections, those of startup nodes too."""
+        """Close all connections, also of the nodes that the client began with and may have dropped since."""
         await super().aclose()
-        await self.nodes_manager.aclose()
-        await self.nodes_manager.aclose("startup_nodes")
+        manager = self.nodes_manager
+        for node in [*manager.nodes_cache.values(), *manager.startup_nodes.values(), *self.startup_nodes]:
+            await node.disconnect()
 
 
 def _cluster(target: RedisTarget, settings: ConnectionSettings, tls: ssl.SSLContext | None) -> RedisCluster:

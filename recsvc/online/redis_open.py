@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis.asyncio import Redis, RedisCluster
@@ -24,15 +24,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenRedis:
-    """An open store: what reads, writes and asks whether it is there."""
+    """An open store: what reads, writes and asks whether it is there. ``url`` is how others of this user reach it."""
 
     client: Redis | RedisCluster
     settings: ConnectionSettings
+    url: str = field(repr=False)
 
     @contextlib.asynccontextmanager
-    async def reader(self, counters: Counters) -> AsyncIterator[RedisRowStore | RedisClusterRowStore]:
-        """Give the reader of rows, and end what it has under way."""
-        connections = self.settings.max_connections
+    async def reader(
+        self, counters: Counters, *, connections: int
+    ) -> AsyncIterator[RedisRowStore | RedisClusterRowStore]:
+        """Give the reader of rows, and end what it has under way. It takes up to ``connections`` of those that the pool may open."""
         if not isinstance(self.client, RedisCluster):
             yield RedisRowStore(self.client, counters, connections=connections)
             return
@@ -75,7 +77,7 @@ async def open_redis(url: str, settings: ConnectionSettings, *, required: bool =
             if required:
                 raise
             log.error("%s; starting without it", error)  # noqa: TRY400  # one line says it all
-        yield OpenRedis(client, settings)
+        yield OpenRedis(client, settings, url)
 
 
 def _embedded(url: str) -> EmbeddedRedis:

@@ -29,6 +29,10 @@ _READ_RULES = "+@read +ping ~fs:*"
 _CLUSTER_RULES = "+@read +ping +cluster|slots +command ~fs:*"
 
 
+# RedisClusterException is not a RedisError; TimeoutError is an OSError.
+_FAILURES = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError)
+
+
 class _Server(Protocol):
     """A Redis or a ClusterNode."""
 
@@ -59,7 +63,7 @@ async def probe(client: Redis | RedisCluster, *, timeout_s: float = PROBE_TIMEOU
     try:
         async with asyncio.timeout(timeout_s):
             return await _probe(client, target)
-    except (redis.exceptions.RedisError, OSError) as error:  # TimeoutError is an OSError
+    except _FAILURES as error:
         raise StartupError(f"Redis at {target.safe} {_explain(error, target)}") from None
 
 
@@ -141,9 +145,12 @@ def _explain(error: BaseException, target: RedisTarget) -> str:
     for link in links:
         if (words_of := _explain_one(link, target)) is not None:
             return words_of
+    if isinstance(error, redis.exceptions.ConnectionError):
+        return _CLOSED
     return f"failed with {type(error).__name__}"
 
 
+_CLOSED = "closed the connection: is it a Redis, and does it want TLS (rediss://) or a client's certificate?"
 _WORDS: dict[type[BaseException], str] = {
     FileNotFoundError: "has no socket at that path: is it running?",
     PermissionError: "has a socket that this system user may not open",
@@ -172,8 +179,8 @@ def _explain_one(error: BaseException, target: RedisTarget) -> str | None:
             words = f"does not let this user in fully: to read it needs `{rules}`, and +select for a database but 0"
         case redis.exceptions.ResponseError():
             words = _explain_response(str(error))
-        case redis.exceptions.ConnectionError() if error.__cause__ is None and error.__context__ is None:
-            words = "closed the connection: is it a Redis, and does it want TLS (rediss://)?"
+        case ConnectionResetError() | BrokenPipeError():
+            words = _CLOSED
     return words
 
 

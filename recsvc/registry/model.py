@@ -157,7 +157,7 @@ class OnDemandFeature:
     """A value computed at request time.
 
     ``inputs`` maps the function's parameters to references: stored features (``view:feature``), other on-demand features, or request context
-    (``request:field``). The function gets numpy arrays of n rows (n × d for VECTOR; object arrays for strings and lists), slots without a value
+    (``request:field``). The function gets numpy arrays of n rows (n × d for VECTOR; int64 µs for TIMESTAMP; object arrays for strings and lists), slots without a value
     holding NaN, 0 or empty, and returns n values of ``type``. Where an input has no value in a row, the function's value for that row is not used.
     """
 

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from enum import Enum
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -31,17 +32,30 @@ class _Malformed:
 MALFORMED: Final = _Malformed()
 
 
+class Phase(Enum):
+    """What happens to a new call."""
+
+    SERVING = "serving"
+    REFUSING = "refusing"
+    HOLDING = "holding"
+
+
 class Calls:
-    """The calls under way, and whether new ones are taken."""
+    """The calls under way, and what happens to new ones.
+
+    HOLDING keeps those that are to be refused waiting until ``released``, so that clients which try again at once have nothing new on its way
+    while the connections are told to close.
+    """
 
     def __init__(self) -> None:
-        self.draining = False
+        self.phase = Phase.SERVING
+        self.released = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def __repr__(self) -> str:
-        return f"Calls({len(self._tasks)} under way{', draining' if self.draining else ''})"
+        return f"Calls({len(self._tasks)} under way, {self.phase.value})"
 
     def enter(self) -> asyncio.Task[Any]:
         """Count the current task in."""
@@ -97,8 +111,8 @@ class Handlers:
         return grpc.unary_unary_rpc_method_handler(handle, _deserializer(request_class), None)
 
     async def _answer(self, request: Any, context: grpc.aio.ServicerContext[Any, Any], method: Method) -> bytes:  # noqa: ANN401
-        if self._calls.draining:
-            raise DrainingError("this server is stopping, ask another one")
+        if self._calls.phase is not Phase.SERVING:
+            await self._refuse()
         now = time.monotonic()
         deadline = Deadline.after(
             context.time_remaining(), now, default_s=self._default_s, margin_s=self._margin_s
@@ -106,6 +120,12 @@ class Handlers:
         if request is MALFORMED:
             raise MalformedRequestError([Violation("", "the bytes are not a message of this method")])
         return await method(request, deadline)
+
+
+    async def _refuse(self) -> NoReturn:
+        if self._calls.phase is Phase.HOLDING:
+            await self._calls.released.wait()
+        raise DrainingError("this server is stopping, ask another one")
 
 
 def _deserializer(request_class: type[_M]) -> Callable[[bytes], _M | _Malformed]:

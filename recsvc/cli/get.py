@@ -1,0 +1,173 @@
+"""``recsvc get user_id=196 profile activity:watch_count_7d``: asks a running server, and prints what it says of each value."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from recsvc.client import Client, FeatureRow, FeatureValue
+from recsvc.client.context import ContextValue
+from recsvc.errors import ConfigError
+
+DEFAULT_SERVER: Final = "127.0.0.1:50051"
+SERVER_VARIABLE: Final = "RECSVC_SERVER"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "get",
+        help="read features of one row from a running server",
+        description="Reads features of one row and prints value, status, source and age.",
+        epilog="example: recsvc get user_id=196 profile activity:watch_count_7d",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "words", nargs="+", metavar="KEY=ID | REFERENCE", help="join keys (user_id=196) and feature references (view:feature, view@v2:feature, view)"
+    )
+    parser.add_argument("--service", metavar="NAME", help="a feature service, instead of references")
+    parser.add_argument(
+        "--context",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of the request context: a number, true, false, a time (2026-01-31T12:00:00Z, or now) or a text",
+    )
+    parser.add_argument(
+        "--server", default=os.environ.get(SERVER_VARIABLE, DEFAULT_SERVER), metavar="HOST:PORT", help=f"[{DEFAULT_SERVER}; {SERVER_VARIABLE}]"
+    )
+    parser.add_argument("--timeout", type=float, default=2.0, metavar="S", help="deadline of the call in seconds [2]")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask and print; 0 where an answer came."""
+    entities = dict(_pair(w, "a join key") for w in args.words if "=" in w)
+    references = [w for w in args.words if "=" not in w]
+    context = {name: context_value(text) for name, text in (_pair(c, "--context") for c in args.context)}
+    with Client(args.server, timeout=args.timeout) as client:
+        row = client.get_features(entities, service=args.service, features=references, context=context, event_times=True)
+    if args.json:
+        print(json.dumps(document(row), indent=2, ensure_ascii=False))
+    else:
+        print_row(Console(), row, datetime.now(UTC))
+    return 0
+
+
+def _pair(text: str, what: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"{what} {text!r} is not NAME=VALUE")
+    return name, value
+
+
+def context_value(text: str) -> ContextValue:
+    """Read a field of the request context as the type that its text looks like."""
+    if text == "now":
+        return datetime.now(UTC)
+    if text in ("true", "false"):
+        return text == "true"
+    for read in (int, float, _time):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def print_row(console: Console, row: FeatureRow, now: datetime) -> None:
+    """Print an answer as a table, and below it which definitions answered and what did not work."""
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("feature", "value", "status", "source", "age"):
+        table.add_column(column, no_wrap=column == "feature", overflow="fold")
+    for feature in row.values():
+        table.add_row(feature.name, shown(feature), feature.status.name, feature.source.name, age(feature.event_time, now))
+    console.print(table)
+    print_footer(console, row)
+
+
+def print_footer(console: Console, answer: FeatureRow) -> None:
+    """Print which definitions answered, and what did not work."""
+    views = ", ".join(f"{v.view}@v{v.version}" for v in answer.views)
+    console.print(f"[dim]registry {answer.registry_fingerprint} · {views}[/dim]")
+    for degradation in answer.degraded:
+        console.print(f"[yellow]degraded: {degradation.reason.name} {degradation.view}[/yellow]")
+
+
+def shown(feature: FeatureValue) -> str:
+    """Return a value for the eye; long lists are cut."""
+    return text_of(feature.value)
+
+
+def text_of(value: object) -> str:
+    """Return a value for the eye: six digits, times to the second, long lists cut."""
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:.6g}"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S")
+        case str() | bool() | int():
+            return str(value)
+        case Sequence():
+            items = [text_of(v) for v in value[:6]]
+            more = f", … {len(value)} in all" if len(value) > len(items) else ""
+            return f"\\[{', '.join(items)}{more}]"
+        case _:
+            return str(value)
+
+
+_UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def age(event_time: datetime | None, now: datetime) -> str:
+    """Return how long ago ``event_time`` is, in its largest unit."""
+    if event_time is None:
+        return "-"
+    seconds = (now - event_time).total_seconds()
+    for size, unit in _UNITS:
+        if abs(seconds) >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def document(row: FeatureRow) -> Mapping[str, object]:
+    """Return an answer as JSON has it; times are ISO 8601, UTC."""
+    features = [
+        {
+            "name": f.name,
+            "value": _plain(f.value),
+            "status": f.status.name,
+            "source": f.source.name,
+            "event_time": None if f.event_time is None else f.event_time.isoformat(),
+        }
+        for f in row.values()
+    ]
+    return {
+        "features": features,
+        "degraded": [{"reason": d.reason.name, "view": d.view} for d in row.degraded],
+        "registry_fingerprint": row.registry_fingerprint,
+        "views": {v.view: v.version for v in row.views},
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return [_plain(v) for v in value]

@@ -1,0 +1,37 @@
+"""Fixtures that all tests may ask for: real Redis servers, started when first asked for and kept until the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.parts.topologies import TOPOLOGIES, Endpoint, unix_socket
+
+
+@pytest.fixture(scope="session")
+def redis_8() -> Iterator[Endpoint]:
+    """A Redis 8.2 on a unix socket, shared by all tests: use keys of your own or flush it first."""
+    with unix_socket() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def redis_endpoint() -> Iterator[Callable[[str], Endpoint]]:
+    """Return the endpoint of a name in `TOPOLOGIES`, started at the first call, one per run."""
+    started: dict[str, Endpoint] = {}
+    with ExitStack() as stack:
+
+        def endpoint(name: str) -> Endpoint:
+            if name not in started:
+                started[name] = stack.enter_context(TOPOLOGIES[name]())
+            return started[name]
+
+        yield endpoint
+
+
+@pytest.fixture(params=list(TOPOLOGIES))
+def store_endpoint(request: pytest.FixtureRequest, redis_endpoint: Callable[[str], Endpoint]) -> Endpoint:
+    """Each Redis that recsvc serves from, one after another; shared like `redis_8`."""
+    return redis_endpoint(request.param)
