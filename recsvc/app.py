@@ -45,7 +45,8 @@ async def running(settings: Settings, spec: str) -> AsyncIterator[App]:
     counters = Counters(monotonic=time.monotonic)
     required = settings.redis_at_start == "required"
     async with contextlib.AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(open_redis(settings.redis, connection_settings(settings), required=required))
+        opening = open_redis(settings.redis, connection_settings(settings), required=required)
+        redis = await stack.enter_async_context(opening)
         store = await stack.enter_async_context(redis.reader(counters, connections=settings.redis_connections))
         app = App(settings, spec, FeatureReaders(store, counters, settings), registry)
         await stack.enter_async_context(app.serving(redis))
@@ -82,9 +83,7 @@ class App:
         )
         servicer = ServingServicer(lambda: self._reader, _limits(settings), settings.redis_timeout_ms / 1000)
         handler = servicer.generic_handler(handlers)
-        self._rpc = RpcServer(
-            handler, calls, listen=settings.listen, max_request_bytes=settings.max_request_bytes
-        )
+        self._rpc = RpcServer(handler, calls, listen=settings.listen, max_request_bytes=settings.max_request_bytes)
 
     def __repr__(self) -> str:
         return f"App({self._rpc!r}, {self._reader!r}, {self._readers!r})"
@@ -112,7 +111,10 @@ class App:
             await asyncio.gather(watch, return_exceptions=True)
 
     def reload(self) -> None:
-        """Read the definitions again and serve them from the next call on; wrong or breaking ones are logged, and the old ones stay."""
+        """Read the definitions again, and serve them from the next call on.
+
+        Wrong or breaking ones are logged, and the old ones stay.
+        """
         try:
             registry = load_registry(self._spec)
             changes = ensure_compatible(self._reader.registry, registry)
@@ -148,7 +150,6 @@ def _limits(settings: Settings) -> Limits:
         rows=settings.max_rows,
         features=settings.max_features,
         cells=settings.max_cells,
-        store_keys=settings.max_store_keys,
         reply_bytes=settings.max_reply_bytes,
     )
 

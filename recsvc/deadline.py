@@ -21,7 +21,8 @@ class Deadline:
         """
         remaining = default_s if remaining_s is None else remaining_s
         if remaining <= margin_s:
-            raise DeadlineError(f"{max(remaining, 0.0) * 1000:.0f} ms are left, the server needs {margin_s * 1000:.0f} ms to answer")
+            left, needed = f"{max(remaining, 0.0) * 1000:.0f} ms", f"{margin_s * 1000:.0f} ms"
+            raise DeadlineError(f"{left} are left, the server needs {needed} to answer")
         return cls(now + remaining - margin_s)
 
     def remaining_s(self, now: float) -> float:

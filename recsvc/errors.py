@@ -1,7 +1,7 @@
 """The one tree of errors: what went wrong, whose it is to mend, and which words a caller may see.
 
-``rpc.errors`` maps ``kind`` to a gRPC status. ``str(error)`` of an error that can reach a caller never has an exception's text, a path or
-a credential in it.
+``rpc.errors`` maps ``kind`` to a gRPC status. ``str(error)`` of an error that can reach a caller never has an
+exception's text, a path or a credential in it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class DrainingError(RecsvcError):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that is wrong with a request: ``field`` is its path in the message, ``unknown`` whether it names what does not exist."""
+    """One thing that is wrong with a request.
+
+    ``field`` is its path in the message, ``unknown`` whether it names what does not exist.
+    """
 
     field: str
     description: str

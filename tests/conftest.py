@@ -1,4 +1,4 @@
-"""Fixtures that all tests may ask for: real Redis servers, started when first asked for and kept until the end of the run."""
+"""Fixtures for all tests: real Redis servers, started when first asked for and kept until the end of the run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from recsvc.demo.synthetic import write_dataset
+from tests.e2e.demo_server import DemoServer, running_demo
+from tests.e2e.movielens import movielens
 from tests.parts.topologies import TOPOLOGIES, Endpoint, unix_socket
 
 
@@ -35,3 +38,15 @@ def redis_endpoint() -> Iterator[Callable[[str], Endpoint]]:
 def store_endpoint(request: pytest.FixtureRequest, redis_endpoint: Callable[[str], Endpoint]) -> Endpoint:
     """Each Redis that recsvc serves from, one after another; shared like `redis_8`."""
     return redis_endpoint(request.param)
+
+
+@pytest.fixture(scope="session", params=["made-up", "movielens"])
+def demo_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+    """A running `recsvc demo` on each data set, for as long as the tests need it."""
+    if request.param == "movielens":
+        directory = movielens()
+    else:
+        directory = tmp_path_factory.mktemp("made-up")
+        write_dataset(directory, seed=20)
+    with running_demo(directory) as server:
+        yield server

@@ -1,9 +1,8 @@
-"""``recsvc demo``: the main job in one command. A private Redis, definitions, data, a server, and one call of each method."""
+"""``recsvc demo``: the main job in one command: a private Redis, definitions, data, a server, a call of each method."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import tempfile
 import time
@@ -18,9 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from recsvc import config
-from recsvc.app import App, connection_settings, running
+from recsvc.app import App, connection_settings, now_micros, running
 from recsvc.cli.get import print_footer, print_row, text_of
-from recsvc.cli.progress import loading
 from recsvc.cli.serve import add_settings, announcement, run_loop, set_up_logging, stop_event
 from recsvc.client import AsyncClient, FeatureBatch, Source, Status
 from recsvc.demo import definitions
@@ -35,12 +33,9 @@ EXAMPLE_USER: Final = 196
 MAX_FILMS: Final = 500
 SHOWN_ROWS: Final = 8
 SHOWN_COLUMNS: Final = (
-    "profile:occupation",
     "activity:rating_mean",
-    "film:release_year",
     "film_stats:rating_mean",
     "film_stats:popularity",
-    "rated:rated",
     "rated:rating",
     "live:mean_difference",
 )
@@ -51,14 +46,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="serve example features from a private Redis and show one call of each method",
-        description="Loads example data into a private Redis, serves it, and shows one call of each method with its answer. Needs recsvc[demo].",
+        description="Loads example data into a private Redis, serves it, and shows one call of each method with"
+        " its answer. Needs recsvc[demo].",
         allow_abbrev=False,
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="a directory in the form of MovieLens 100K as RecBole keeps it (*.inter, *.item, *.user); without it, data is made up",
+        help="a directory in the form of MovieLens 100K as RecBole keeps it (*.inter, *.item, *.user);"
+        " without it, data is made up",
     )
     parser.add_argument("--once", action="store_true", help="end after the calls, instead of serving on")
     add_settings(parser)
@@ -79,14 +76,14 @@ def run(args: argparse.Namespace) -> int:
 
 async def _demo(settings: config.Settings, directory: Path | None, *, once: bool) -> None:
     stopping = stop_event()
-    console = Console(soft_wrap=False)
+    console = Console()
     with ExitStack() as stack:
         data = stack.enter_context(_data(console, directory, stack))
         async with open_redis(settings.redis, connection_settings(settings)) as redis:
             await _load(console, redis, data)
             films = _ids(data)
             async with running(replace(settings, redis=redis.url), SPEC) as app:
-                console.print(announcement(app), markup=False, highlight=False)
+                _say(console, announcement(app))
                 await _show_calls(console, app.address, films)
                 if not once:
                     _say_what_to_try(console, app)
@@ -98,11 +95,12 @@ def _data(console: Console, directory: Path | None, stack: ExitStack) -> DemoDat
     if directory is None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recsvc-demo-")))
         write_dataset(directory, seed=SEED)
-        console.print(f"data: made up (seed {SEED}); --data DIR takes MovieLens", highlight=False)
+        _say(console, f"data: made up (seed {SEED}); --data DIR takes MovieLens")
     else:
-        console.print(f"data: {directory}", markup=False, highlight=False)
+        _say(console, f"data: {directory}")
     data = open_data(directory, now)
-    console.print(f"      all times moved forward by {data.shift.days} days, so that the data ends {data.end:%Y-%m-%d %H:%M} UTC", highlight=False)
+    moved = f"all times moved forward by {data.shift.days} days, so that the data ends {data.end:%Y-%m-%d %H:%M} UTC"
+    _say(console, f"      {moved}")
     return data
 
 
@@ -115,14 +113,14 @@ async def _load(console: Console, redis: OpenRedis, data: DemoData) -> None:
     registry = definitions.registry
     for view in registry.views.values():
         table = data.compute(view)
-        with loading(console, view.label, table.num_rows) as advance:
-            await load_batches(view, registry.schema(view), table.to_batches(), redis.writer(), on_rows=advance)
+        report = await load_batches(view, registry.schema(view), table, redis.writer(), now_micros=now_micros())
+        _say(console, f"loaded {view.label}: {report}")
 
 
 async def _show_calls(console: Console, address: str, films: Sequence[int]) -> None:
     now = datetime.now(UTC)
     async with AsyncClient(address, timeout=5.0) as client:
-        console.rule(f"GetFeatures: user {EXAMPLE_USER}, film {films[0]}, service ranking", align="left")
+        _say(console, f"\nGetFeatures: user {EXAMPLE_USER}, film {films[0]}, service ranking")
         row = await client.get_features(
             {"user_id": EXAMPLE_USER, "item_id": films[0]},
             service="ranking",
@@ -138,12 +136,12 @@ async def _show_calls(console: Console, address: str, films: Sequence[int]) -> N
         )
         took = timedelta(seconds=time.perf_counter() - started)
         title = f"GetFeaturesBatch: user {EXAMPLE_USER} x {batch.rows} films, service ranking: {len(batch)} features"
-        console.rule(f"{title} in {took.total_seconds() * 1000:.1f} ms", align="left")
+        _say(console, f"\n{title} in {took.total_seconds() * 1000:.1f} ms")
         _print_batch(console, batch, films)
 
 
 def _print_batch(console: Console, batch: FeatureBatch, films: Sequence[int]) -> None:
-    table = Table(show_edge=False, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("item_id", justify="right")
     columns = [batch[name].expanded(batch.rows).to_list() for name in SHOWN_COLUMNS]
     for name in SHOWN_COLUMNS:
@@ -151,27 +149,34 @@ def _print_batch(console: Console, batch: FeatureBatch, films: Sequence[int]) ->
     for index, film in enumerate(films[:SHOWN_ROWS]):
         table.add_row(str(film), *(text_of(column[index]) for column in columns))
     console.print(table)
-    console.print(f"[dim]… {batch.rows - min(SHOWN_ROWS, batch.rows)} more rows[/dim]")
+    _say(console, f"… and {batch.rows - min(SHOWN_ROWS, batch.rows)} more rows")
     counts: dict[str, int] = {}
     for column in batch.values():
         full = column.expanded(batch.rows)
         for status, source in zip(full.statuses.tolist(), full.sources.tolist(), strict=True):
             name = f"{Status(status).name} from {Source(source).name}"
             counts[name] = counts.get(name, 0) + 1
-    console.print(", ".join(f"{n:,} {name}" for name, n in sorted(counts.items(), key=lambda c: -c[1])), highlight=False)
+    summary = ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items(), key=lambda c: -c[1]))
+    _say(console, f"all values: {summary}")
     print_footer(console, batch)
 
 
 def _say_what_to_try(console: Console, app: App) -> None:
     server = "" if app.address == "127.0.0.1:50051" else f" --server {app.address}"
     request = f'{{"entities": {{"user_id": "{EXAMPLE_USER}"}}, "feature_service": "user_profile"}}'
+    context = " --context request_time=now --context list_position=1"
     lines = (
         "",
         "It serves on. From another terminal:",
         f"  recsvc get user_id={EXAMPLE_USER} profile activity:watch_count_7d{server}",
-        f"  recsvc get user_id={EXAMPLE_USER} item_id=1 --service ranking --context request_time=now --context list_position=1{server}",
+        f"  recsvc get user_id={EXAMPLE_USER} item_id=1 --service ranking{context}{server}",
         f"  grpcurl -plaintext -d '{request}' {app.address} recsvc.v1.ServingService/GetFeatures",
         "Ctrl-C ends it.",
     )
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _say(console, line)
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line as it is, whatever the width of the terminal."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

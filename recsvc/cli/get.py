@@ -1,4 +1,4 @@
-"""``recsvc get user_id=196 profile activity:watch_count_7d``: asks a running server, and prints what it says of each value."""
+"""``recsvc get user_id=196 profile activity:watch_count_7d``: asks a running server, and prints what it says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from recsvc.client import Client, FeatureRow, FeatureValue
+from recsvc.client import Client, FeatureBatch, FeatureRow, FeatureValue
 from recsvc.client.context import ContextValue
 from recsvc.errors import ConfigError
 
@@ -30,7 +30,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
     )
     parser.add_argument(
-        "words", nargs="+", metavar="KEY=ID | REFERENCE", help="join keys (user_id=196) and feature references (view:feature, view@v2:feature, view)"
+        "words",
+        nargs="+",
+        metavar="KEY=ID | REFERENCE",
+        help="join keys (user_id=196) and feature references (view:feature, view@v2:feature, view)",
     )
     parser.add_argument("--service", metavar="NAME", help="a feature service, instead of references")
     parser.add_argument(
@@ -41,7 +44,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a field of the request context: a number, true, false, a time (2026-01-31T12:00:00Z, or now) or a text",
     )
     parser.add_argument(
-        "--server", default=os.environ.get(SERVER_VARIABLE, DEFAULT_SERVER), metavar="HOST:PORT", help=f"[{DEFAULT_SERVER}; {SERVER_VARIABLE}]"
+        "--server",
+        default=os.environ.get(SERVER_VARIABLE, DEFAULT_SERVER),
+        metavar="HOST:PORT",
+        help=f"[{DEFAULT_SERVER}; {SERVER_VARIABLE}]",
     )
     parser.add_argument("--timeout", type=float, default=2.0, metavar="S", help="deadline of the call in seconds [2]")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -54,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     references = [w for w in args.words if "=" not in w]
     context = {name: context_value(text) for name, text in (_pair(c, "--context") for c in args.context)}
     with Client(args.server, timeout=args.timeout) as client:
-        row = client.get_features(entities, service=args.service, features=references, context=context, event_times=True)
+        row = client.get_features(
+            entities, service=args.service, features=references, context=context, event_times=True
+        )
     if args.json:
         print(json.dumps(document(row), indent=2, ensure_ascii=False))
     else:
@@ -90,16 +98,18 @@ def _time(text: str) -> datetime:
 
 def print_row(console: Console, row: FeatureRow, now: datetime) -> None:
     """Print an answer as a table, and below it which definitions answered and what did not work."""
-    table = Table(show_edge=False, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column in ("feature", "value", "status", "source", "age"):
         table.add_column(column, no_wrap=column == "feature", overflow="fold")
     for feature in row.values():
-        table.add_row(feature.name, shown(feature), feature.status.name, feature.source.name, age(feature.event_time, now))
+        table.add_row(
+            feature.name, shown(feature), feature.status.name, feature.source.name, age(feature.event_time, now)
+        )
     console.print(table)
     print_footer(console, row)
 
 
-def print_footer(console: Console, answer: FeatureRow) -> None:
+def print_footer(console: Console, answer: FeatureRow | FeatureBatch) -> None:
     """Print which definitions answered, and what did not work."""
     views = ", ".join(f"{v.view}@v{v.version}" for v in answer.views)
     console.print(f"[dim]registry {answer.registry_fingerprint} · {views}[/dim]")
@@ -124,8 +134,8 @@ def text_of(value: object) -> str:
         case str() | bool() | int():
             return str(value)
         case Sequence():
-            items = [text_of(v) for v in value[:6]]
-            more = f", … {len(value)} in all" if len(value) > len(items) else ""
+            items = [text_of(v) for v in value[:3]]
+            more = f", … {len(value)}" if len(value) > len(items) else ""
             return f"\\[{', '.join(items)}{more}]"
         case _:
             return str(value)

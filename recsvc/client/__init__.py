@@ -20,7 +20,7 @@ from recsvc.client.columns import Column, Lists
 from recsvc.client.context import ContextValue
 from recsvc.client.errors import ClientError
 from recsvc.client.replies import Degradation, FeatureBatch, FeatureRow, FeatureValue, ServedView
-from recsvc.client.requests import Ids
+from recsvc.client.requests import Id, Ids
 from recsvc.client.vocabulary import DegradationReason, Source, Status
 from recsvc.errors import Violation
 
@@ -35,6 +35,7 @@ __all__ = [
     "FeatureBatch",
     "FeatureRow",
     "FeatureValue",
+    "Id",
     "Ids",
     "Lists",
     "ServedView",

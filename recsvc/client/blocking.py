@@ -13,7 +13,7 @@ from recsvc.client.channel import DEFAULT_TIMEOUT, GET_FEATURES, GET_FEATURES_BA
 from recsvc.client.context import ContextValue
 from recsvc.client.errors import from_rpc
 from recsvc.client.replies import FeatureBatch, FeatureRow, read_batch, read_row
-from recsvc.client.requests import Ids, Selection, batch_request, row_request
+from recsvc.client.requests import Id, Ids, Selection, batch_request, row_request
 from recsvc.pb import packed, serving_pb2
 
 Request = TypeVar("Request")
@@ -65,7 +65,7 @@ class Client:
 
     def get_features(  # noqa: PLR0913  # by keyword, and one request
         self,
-        entities: Mapping[str, str | int],
+        entities: Mapping[str, Id],
         *,
         service: str | None = None,
         features: Sequence[str] = (),

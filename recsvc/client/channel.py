@@ -45,7 +45,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "grpc.max_receive_message_length": MAX_REPLY_BYTES,
     "grpc.primary_user_agent": f"recsvc-python/{__version__}",
     # A peer that vanished without a word is noticed after 25 s, and no balancer drops an idle connection. The server
-    # must permit that: recsvc takes a ping every 10 s, grpc's own default is one in 5 minutes (2 hours without calls).
+    # must permit that (min_ping_interval_without_data_ms and keepalive_permit_without_calls): recsvc takes a ping every
+    # 10 s, grpc by itself one in 5 minutes, and in 2 hours while there are no calls.
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 5_000,
     "grpc.keepalive_permit_without_calls": 1,

@@ -64,11 +64,13 @@ def to_column(given: ContextValue) -> packed.Twin:
     if not isinstance(values, list | np.ndarray):
         return _flat(_typed([values]))
     if isinstance(values, np.ndarray) and values.ndim == 2:  # noqa: PLR2004  # rows × components
-        return _nested(_typed(values.reshape(-1)), [values.shape[1]] * values.shape[0])
-    rows = [plain(row) for row in values] if isinstance(values, list) else values
-    if isinstance(rows, list) and any(isinstance(row, list | np.ndarray) for row in rows):
-        return _of_lists(rows)
-    flat = typed(rows)
+        rows, dimension = values.shape
+        return _nested(_typed(values.reshape(-1)), [dimension] * rows, dimension)
+    if isinstance(values, list):
+        values = [plain(row) for row in values]
+        if any(isinstance(row, list | np.ndarray) for row in values):
+            return _of_lists(values)
+    flat = typed(values)
     return packed.ColumnValues() if flat is None else _flat(flat)
 
 
@@ -96,15 +98,14 @@ def _of_lists(rows: list[Any]) -> packed.Twin:
         raise ValueError("mixes lists and single values; give one or the other for each row")
     arrays = [row for row in rows if isinstance(row, np.ndarray)]
     joined = np.concatenate(arrays) if len(arrays) == len(rows) else list(chain.from_iterable(rows))
-    return _nested(_typed(joined), [len(row) for row in rows])
+    return _nested(_typed(joined), [len(row) for row in rows], len(rows[0]))
 
 
-def _nested(flat: Typed, lengths: list[int]) -> packed.Twin:
+def _nested(flat: Typed, lengths: list[int], dimension: int) -> packed.Twin:
     counts = np.array(lengths, dtype="<u4").tobytes()
     if flat.kind in FLOATS:
         if len(set(lengths)) > 1:
             raise ValueError(f"has vectors of {min(lengths)} to {max(lengths)} components; one length is needed")
-        dimension = lengths[0] if lengths else 0
         return packed.ColumnValues(vectors={"dimension": dimension, "values": _components(flat).tobytes()})
     if flat.kind == "int64":
         return packed.ColumnValues(int64_lists={"values": _sent(flat), "lengths": counts})

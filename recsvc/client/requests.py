@@ -16,7 +16,8 @@ from recsvc.client.typed import plain, typed
 from recsvc.errors import Violation
 from recsvc.pb import packed, serving_pb2
 
-Ids: TypeAlias = str | int | np.integer[Any] | Sequence[str] | Sequence[int] | NDArray[Any]
+Id: TypeAlias = str | int | np.integer[Any]
+Ids: TypeAlias = Id | Sequence[str] | Sequence[int] | NDArray[Any]
 """The ids of one join key: one for all rows, or one per row."""
 Given = TypeVar("Given")
 Sent = TypeVar("Sent")
@@ -43,7 +44,7 @@ class Selection:
 
 
 def row_request(
-    entities: Mapping[str, str | int], context: Mapping[str, ContextValue] | None, selection: Selection
+    entities: Mapping[str, Id], context: Mapping[str, ContextValue] | None, selection: Selection
 ) -> serving_pb2.GetFeaturesRequest:
     """Return the request for one row. ClientError (INVALID_ARGUMENT) names all that cannot be sent."""
     wrong: list[Violation] = []
@@ -74,13 +75,13 @@ def _converted(
         try:
             sent[name] = convert(value)
         except UnicodeEncodeError:
-            wrong.append(Violation(f"{field}[{name}]", "has a lone surrogate, which is not text"))
+            wrong.append(Violation(f"{field}[{name!r}]", "has a lone surrogate, which is not text"))
         except ValueError as error:
-            wrong.append(Violation(f"{field}[{name}]", str(error)))
+            wrong.append(Violation(f"{field}[{name!r}]", str(error)))
     return sent
 
 
-def _to_id(given: str | int) -> str:
+def _to_id(given: Id) -> str:
     value = plain(given)
     if isinstance(value, str):
         value.encode()  # what cannot be sent is told here, with the join key

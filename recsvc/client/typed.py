@@ -38,7 +38,7 @@ _OF_DTYPE: Final[dict[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """Values of one kind: ``array`` is one-dimensional, little-endian, and has the dtype of its kind (str as objects)."""
+    """Values of one kind: ``array`` is one-dimensional, little-endian, of the dtype of its kind (str as objects)."""
 
     kind: Kind
     array: NDArray[Any]
@@ -61,7 +61,7 @@ def plain(given: object) -> object:
 
 
 def typed(values: list[Any] | NDArray[Any]) -> Typed | None:
-    """Return ``values`` with their one type; None where an empty list has none. ValueError says what is wrong."""
+    """Return ``values`` with their one type, None where an empty list has none. ValueError says what is wrong."""
     if isinstance(values, np.ndarray) and values.ndim != 1:
         raise ValueError(f"has {values.ndim} dimensions, one too many")
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":

@@ -46,6 +46,7 @@ from recsvc import (
 
 PERSONAL, PUBLIC = Sensitivity.PERSONAL, Sensitivity.PUBLIC
 STARS = Expected(min=1, max=5, mean=3.5)
+
 # -- 1. Entities -------------------------------------------------------------------------------------------------------
 
 USER = Entity("user", join_key="user_id", key_type=INT64, description="Somebody with an account.")

@@ -61,9 +61,11 @@ Row = bytes | None | Unread
 
 @dataclass(slots=True)
 class Column:
-    """Values of one feature: ``values`` has n (n × d for VECTOR; timestamps are int64 µs; strings and lists are object arrays).
+    """Values of one feature: ``values`` has n (n × d for VECTOR; timestamps are int64 µs; strings and lists are
+    object arrays).
 
-    ``statuses`` and ``sources`` have n bytes, or 1 where it is the same for all. A slot without a value holds NaN, 0 or empty.
+    ``statuses`` and ``sources`` have n bytes, or 1 where it is the same for all. A slot without a value holds NaN, 0
+    or empty.
     """
 
     type: FeatureType

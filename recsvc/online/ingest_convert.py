@@ -1,4 +1,4 @@
-"""From Arrow record batches to what rows are made of: ids, event times and feature columns, and the rows that are refused."""
+"""From Arrow record batches to ids, event times and feature columns of rows, and the rows that are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recsvc.registry.schema import Schema
 from recsvc.registry.types import TIMESTAMP
 
 AHEAD: Final = timedelta(hours=1)
-"""How far ahead of the clock an event time may be: clocks differ, but a row of the far future would never be replaced."""
+"""How far ahead of the clock an event time may be: clocks differ, but a row of the far future would stay for ever."""
 EVENT_TIME: Final = "event_time"
 
 
@@ -31,8 +31,8 @@ EVENT_TIME: Final = "event_time"
 class Converted:
     """The rows of a batch that were accepted, and the others.
 
-    ``rows`` has the index in the batch of each accepted row, ``ids`` a list of texts per entity of the view, ``columns`` what
-    RowCodec.encode takes; ``rejected`` are (index in the batch, reason), by index.
+    ``rows`` has the index in the batch of each accepted row, ``ids`` a list of texts per entity of the view,
+    ``columns`` what RowCodec.encode takes; ``rejected`` are (index in the batch, reason), by index.
     """
 
     rows: Int64Array
@@ -48,8 +48,8 @@ class Converted:
 class Converter:
     """Converts batches for one view. Join keys and features are found by their names in the batch.
 
-    ``now_micros`` is the clock; ``event_time_column`` None: as the view's source says, else ``event_time``. ``unit`` is what
-    plain numbers count that stand for times; None: they are refused.
+    ``now_micros`` is the clock; ``event_time_column`` None: as the view's source says, else ``event_time``. ``unit`` is
+    what plain numbers count that stand for times; None: they are refused.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Converter:
     def check(self, columns: pa.Schema, where: str) -> tuple[str, ...]:
         """Return the names of surplus columns.
 
-        Raises ConfigError, with all that is wrong, where a column is missing, ambiguous, or of a type that cannot be meant.
+        Raises ConfigError, with all that is wrong, where a column is missing, ambiguous, or of a type that cannot be.
         """
         counts = Counter(columns.names)
         missing = [n for n in dict.fromkeys(self.needed) if n not in counts]

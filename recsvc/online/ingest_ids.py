@@ -1,4 +1,4 @@
-"""A column of ids into the texts that keys are made from: by the rules of ids, with a shortcut for columns that keep them."""
+"""A column of ids into the texts that keys are made from, with a shortcut for columns where all are right."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from recsvc.registry.types import Kind
 def id_column(array: pa.Array, entity: Entity) -> tuple[list[str], Bad]:
     """Return the ids of n rows as texts, and which of them are none. Integers are their decimal text."""
     array, bad = plain(array)
-    if pa.types.is_integer(array.type) and not pa.types.is_uint64(array.type):
-        array, right = array.cast(pa.string()), True
+    if pa.types.is_integer(array.type):
+        small = not pa.types.is_uint64(array.type)
+        array = array.cast(pa.string())
+        right = small or canonical(array) is not None
     elif entity.key_type.kind is Kind.INT64:
         right = pa.types.is_string(array.type) and canonical(array) is not None
     else:

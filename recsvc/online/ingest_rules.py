@@ -250,5 +250,5 @@ def shown(value: object) -> str:
     """Return a value as a reason repeats it: in quotes, cut short."""
     if isinstance(value, str):
         return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}…")
-    written = str(value)
+    written = repr(value) if isinstance(value, bytes) else str(value)
     return written if len(written) <= SHOWN else f"{written[:SHOWN]}…"

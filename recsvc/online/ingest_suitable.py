@@ -43,7 +43,7 @@ def type_problem(field: pa.Field, of: FeatureType, unit: TimeUnit | None) -> str
 
 
 def family(of: pa.DataType) -> str:
-    """Return what a column of an Arrow type holds, in the words of the tables above; the type's name where they have none."""
+    """Return what a column of an Arrow type holds, in the words of the tables above; else the type's name."""
     types = pa.types
     if isinstance(of, pa.BaseExtensionType):
         return family(of.storage_type)

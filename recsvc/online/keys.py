@@ -1,11 +1,12 @@
-"""The name of a row in Redis.
+r"""The name of a row in Redis.
 
     fs:{TAG}:ENTITIES[:ID]…:VIEW:vN
 
-TAG decides the cluster slot. For an entity that a request names once it is the id; for one that is spread it is ``~`` and a bucket,
-CRC-32 (ISO-HDLC, zlib's) of the id's UTF-8 modulo the spread; a pair has the tag of its first entity. ENTITIES are the view's entities joined
-by ``+``; the IDs that follow are those that do not stand in the tag. In ids every byte of ``%:{}*?[]\\^"'~`` and every byte up to 0x20 and 0x7F is
-written as ``%XX``, so that keys of different rows differ, and none has a character that Redis' patterns know.
+TAG decides the cluster slot. For an entity that a request names once it is the id; for one that is spread it is ``~``
+and a bucket, CRC-32 (ISO-HDLC, zlib's) of the id's UTF-8 modulo the spread; a pair has the tag of its first entity.
+ENTITIES are the view's entities joined by ``+``; the IDs that follow are those that do not stand in the tag. In ids
+every byte of ``%:{}*?[]\^"'~`` and every byte up to 0x20 and 0x7F is written as ``%XX``, so that keys of different
+rows differ, and none has a character that Redis' patterns know.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from zlib import crc32
 from recsvc.registry.model import Entity, FeatureView
 
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f%:{}*?\[\]\\^\"'~]")
-_KEY: Final = re.compile(r"fs:\{([^}]+)\}:([a-z0-9_+]+)((?::[^:]+)*):([a-z0-9_]+):v([0-9]+)", re.DOTALL)
+_KEY: Final = re.compile(
+    r"fs:\{([^{}]+)\}:([a-z0-9_]+(?:\+[a-z0-9_]+)*)((?::[^:{}]+)*):([a-z0-9_]+):v([1-9][0-9]{0,8})", re.DOTALL
+)
+_BUCKET: Final = re.compile(r"~(0|[1-9][0-9]{0,3})", re.ASCII)
 
 
 def escape(text: str) -> str:
@@ -93,13 +97,13 @@ def parse(key: bytes) -> ParsedKey | None:
     if match is None:
         return None
     tag, joined, rest, view, version = match.groups()
-    entities = joined.split("+")
-    ids = rest.split(":")[1:]
-    if not tag.startswith("~"):
-        ids.insert(0, tag)
-    if len(ids) != len(entities):
+    entities, escaped = joined.split("+"), rest.split(":")[1:]
+    if not _BUCKET.fullmatch(tag):
+        escaped.insert(0, tag)
+    ids = [unquote(i) for i in escaped]
+    if len(ids) != len(entities) or [escape(i) for i in ids] != escaped:
         return None
-    return ParsedKey(tuple(zip(entities, map(unquote, ids), strict=True)), view, int(version))
+    return ParsedKey(tuple(zip(entities, ids, strict=True)), view, int(version))
 
 
 def tag_for(entity: Entity, text: str) -> str:

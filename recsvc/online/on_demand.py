@@ -30,9 +30,11 @@ class WrongResultError(Exception):
 
 
 def apply(feature: OnDemandFeature, arrays: Mapping[str, npt.NDArray[Any]], n: int) -> npt.NDArray[Any]:
-    """Run the function on arrays of n rows (or 1, for all rows) by parameter, and return its n values in the feature's type.
+    """Run the function on arrays of n rows (or 1, for all rows) by parameter, and return its n values in the
+    feature's type.
 
-    TIMESTAMP comes and goes as int64 microseconds, VECTOR as n × d, strings and lists as object arrays. Raises WrongResultError, and whatever the function raises.
+    TIMESTAMP comes and goes as int64 microseconds, VECTOR as n × d, strings and lists as object arrays. Raises
+    WrongResultError, and whatever the function raises.
     """
     whole = {name: np.broadcast_to(a, (n, *a.shape[1:])) for name, a in arrays.items()}
     with np.errstate(all="ignore"):  # NaN and infinity are values
@@ -67,8 +69,8 @@ def _checked_objects(result: npt.NDArray[Any], of: FeatureType) -> npt.NDArray[A
 def compute(feature: OnDemandFeature, inputs: Sequence[tuple[str, Column]], n: int) -> Column:
     """Return the column of an on-demand feature for n rows.
 
-    Its status is the worst of its inputs'. Where an input has no value in a row, so has this feature: null for null, else the default.
-    Raises WrongResultError, and whatever the function raises.
+    Its status is the worst of its inputs'. Where an input has no value in a row, so has this feature: null for null,
+    else the default. Raises WrongResultError, and whatever the function raises.
     """
     values = apply(feature, {name: column.values for name, column in inputs}, n) if n else blank(feature.type, 0)
     usable = np.ones(n, bool)

@@ -1,7 +1,8 @@
 """The change feed of mirrored views: writers announce each row after it is written, servers follow.
 
-The stream ``fs:changes:VIEW`` has entries with the fields ``key`` (of the row), ``version`` (of the view) and ``event_time_us``. It is bounded, so a
-follower can fall behind; it notices by the id of the last entry that it saw, and scans the rows again.
+The stream ``fs:changes:VIEW`` has entries with the fields ``key`` (of the row), ``version`` (of the view) and
+``event_time_us``. It is bounded, so a follower can fall behind; it notices by the id of the last entry that it saw,
+and scans the rows again.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class RedisChangeFeed:
     async def since(self, last: bytes, *, count: int = 1_000) -> Changes:
         """Return up to ``count`` changes after entry ``last``, without waiting. Raises StoreUnavailableError.
 
-        The entry ``last`` itself is read too: where it is no longer there, what followed it may be gone as well, and that is a gap.
+        The entry ``last`` itself is read too: where it is no longer there, what followed it may be gone as well, and
+        that is a gap.
         """
         entries = await self._call(self._client.xrange(self._stream, min=last, count=count + 1))
         gap = last != START and (not entries or entries[0][0] != last)

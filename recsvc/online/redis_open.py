@@ -1,4 +1,4 @@
-"""Opens the online store that a setting names, starting a private Redis where it says so, and closes all of it at the end."""
+"""Opens the online store that a setting names, with a private Redis where it says so; closes all of it at the end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class OpenRedis:
     async def reader(
         self, counters: Counters, *, connections: int
     ) -> AsyncIterator[RedisRowStore | RedisClusterRowStore]:
-        """Give the reader of rows, and end what it has under way. It takes up to ``connections`` of those that the pool may open."""
+        """Give the reader of rows, and end what it has under way.
+
+        It takes up to ``connections`` of those that the pool may open.
+        """
         if not isinstance(self.client, RedisCluster):
             yield RedisRowStore(self.client, counters, connections=connections)
             return
@@ -60,8 +63,9 @@ class OpenRedis:
 
 @contextlib.asynccontextmanager
 async def open_redis(url: str, settings: ConnectionSettings, *, required: bool = True) -> AsyncIterator[OpenRedis]:
-    """Open ``url`` (or ``embedded``, or ``embedded:DIR``). Where not ``required``, a store that does not answer is only logged.
+    """Open ``url`` (or ``embedded``, or ``embedded:DIR``).
 
+    Where not ``required``, a store that does not answer is only logged.
     Raises ConfigError and StartupError, each one line without a credential.
     """
     async with contextlib.AsyncExitStack() as stack:

@@ -158,8 +158,6 @@ _WORDS: dict[type[BaseException], str] = {
     MasterNotFoundError: "has no healthy master: its Sentinels know none of that name that is up",
     redis.exceptions.BusyLoadingError: "is still loading its data: try again shortly",
     redis.exceptions.InvalidResponse: "does not speak the protocol of Redis: is it another server's port?",
-    redis.exceptions.TimeoutError: "did not answer in time",
-    TimeoutError: "did not answer in time",
 }
 
 
@@ -179,6 +177,9 @@ def _explain_one(error: BaseException, target: RedisTarget) -> str | None:
             words = f"does not let this user in fully: to read it needs `{rules}`, and +select for a database but 0"
         case redis.exceptions.ResponseError():
             words = _explain_response(str(error))
+        case redis.exceptions.TimeoutError() | TimeoutError():
+            # A Redis without TLS takes a TLS greeting for the beginning of a command and waits for its end.
+            words = "did not answer in time" + (": does it speak TLS there?" if target.tls else "")
         case ConnectionResetError() | BrokenPipeError():
             words = _CLOSED
     return words

@@ -1,7 +1,8 @@
 """Writes rows so that, in whatever order they come, the one of the latest event time stays.
 
-The comparison runs inside Redis, in one script per cluster slot: an older event time never replaces a newer one; at equal event time the
-later write wins; at equal write time the row with the larger SHA-1, so that two writers always leave the same row behind.
+The comparison runs inside Redis, in one script per cluster slot: an older event time never replaces a newer one; at
+equal event time the later write wins; at equal write time the row with the larger SHA-1, so that two writers always
+leave the same row behind.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class RedisRowWriter:
     async def prepare(self, view: FeatureView, schema: Schema) -> None:
         """Make sure that rows of ``schema`` fit those that are stored, and record it where it is the longest so far.
 
-        The record is ``fs:schema:VIEW:vN``, a JSON list of ``name:LAYOUT``. Raises DefinitionError where neither schema is a prefix of the other.
+        The record is ``fs:schema:VIEW:vN``, a JSON list of ``name:LAYOUT``. Raises DefinitionError where neither
+        schema is a prefix of the other.
         """
         key = f"fs:schema:{view.name}:v{view.version}"
         ours = list(schema.lines)

@@ -1,7 +1,7 @@
 """What changes between two registries, and which of it breaks rows or callers that exist.
 
-Appending features to a view is not breaking: rows and readers agree on the prefix they share. Everything else that moves bytes needs a
-new version of the view, which lives beside the old one.
+Appending features to a view is not breaking: rows and readers agree on the prefix they share. Everything else that
+moves bytes needs a new version of the view, which lives beside the old one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The registry's fingerprint: changes with every definition that can change an answer, and with nothing else.
 
-Descriptions, owners, sources and expected statistics do not count. An on-demand function counts by its source without comments and layout.
+Descriptions, owners, sources and expected statistics do not count. An on-demand function counts by its source without
+comments and layout.
 """
 
 from __future__ import annotations

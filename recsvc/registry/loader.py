@@ -21,7 +21,8 @@ _loads = count(1)
 def load(spec: str) -> Registry:
     """Load definitions from ``path/to/file.py``, ``package.module``, or either with ``:name`` of the Registry in it.
 
-    Files are read anew each time, with the modules beside them. Raises ConfigError where nothing can be found or the file fails, DefinitionError where its definitions are wrong.
+    Files are read anew each time, with the modules beside them. Raises ConfigError where nothing can be found or the
+    file fails, DefinitionError where its definitions are wrong.
     """
     target, name = _split(spec)
     if target.endswith(".py") or "/" in target:

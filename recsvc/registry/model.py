@@ -41,9 +41,10 @@ class Sensitivity(Enum):
 class Entity:
     """Something that features describe.
 
-    ``join_key`` is the name of its id. ``key_type`` is STRING (1 to 512 bytes of UTF-8) or INT64. ``spread`` is for entities that a
-    request names by the hundred (items): the rows are kept in that many buckets of the cluster instead of one per id, so that 500 items are
-    ``spread`` commands and not 500. It decides where rows are, so it can never change.
+    ``join_key`` is the name of its id. ``key_type`` is STRING (1 to 512 bytes of UTF-8) or INT64. ``spread`` is for
+    entities that a request names by the hundred (items): the rows are kept in that many buckets of the cluster
+    instead of one per id, so that 500 items are ``spread`` commands and not 500. It decides where rows are, so it can
+    never change.
     """
 
     name: str
@@ -78,10 +79,11 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a view's rows come from: ``query`` is SQL (DuckDB) that gives join keys, features and ``event_time`` as columns.
+    """Where a view's rows come from: ``query`` is SQL (DuckDB) that gives join keys, features and ``event_time`` as
+    columns.
 
-    Without a query, rows come from files given to ``recsvc load``. A view has one source; another one is allowed only as ``backfill`` of
-    the same source, that is with the same name.
+    Without a query, rows come from files given to ``recsvc load``. A view has one source; another one is allowed only
+    as ``backfill`` of the same source, that is with the same name.
     """
 
     name: str
@@ -95,12 +97,14 @@ class FeatureView:
     """Features of one entity (or of a pair of them) from one source, computed together at one pace.
 
     * ``freshness``: the promised interval between updates; for monitoring only.
-    * ``max_age``: how old (answer time - event time) a row may be; older ones are answered as OUTSIDE_MAX_AGE. AUTO: twice the freshness,
-      or no limit without one. None: no limit.
-    * ``ttl``: when Redis forgets a row, counted from the write. AUTO: max age + freshness, or never where there is no max age. None: never.
+    * ``max_age``: how old (answer time - event time) a row may be; older ones are answered as OUTSIDE_MAX_AGE. AUTO:
+      twice the freshness, or no limit without one. None: no limit.
+    * ``ttl``: when Redis forgets a row, counted from the write. AUTO: max age + freshness, or never where there is no
+      max age. None: never.
     * ``mirrored``: writes are announced on the change feed, for servers that keep the whole view in memory.
 
-    Features can be appended without a new version. Any other change of them is a new ``version``, which lives beside the old one.
+    Features can be appended without a new version. Any other change of them is a new ``version``, which lives beside
+    the old one.
     """
 
     name: str
@@ -156,9 +160,10 @@ OnDemandFunction = Callable[..., np.ndarray]
 class OnDemandFeature:
     """A value computed at request time.
 
-    ``inputs`` maps the function's parameters to references: stored features (``view:feature``), other on-demand features, or request context
-    (``request:field``). The function gets numpy arrays of n rows (n × d for VECTOR; int64 µs for TIMESTAMP; object arrays for strings and lists), slots without a value
-    holding NaN, 0 or empty, and returns n values of ``type``. Where an input has no value in a row, the function's value for that row is not used.
+    ``inputs`` maps the function's parameters to references: stored features (``view:feature``), other on-demand
+    features, or request context (``request:field``). The function gets numpy arrays of n rows (n × d for VECTOR;
+    int64 µs for TIMESTAMP; object arrays for strings and lists), slots without a value holding NaN, 0 or empty, and
+    returns n values of ``type``. Where an input has no value in a row, the function's value for that row is not used.
     """
 
     name: str

@@ -69,7 +69,8 @@ class ViewRead:
 class ReadPlan:
     """What one feature service, or one list of references, needs.
 
-    ``slots`` are all columns, inputs before what is computed from them; ``outputs`` are (name as asked, slot) in the order asked.
+    ``slots`` are all columns, inputs before what is computed from them; ``outputs`` are (name as asked, slot) in the
+    order asked.
     """
 
     reads: tuple[ViewRead, ...]

@@ -1,7 +1,7 @@
 """The order and types of a view's stored features, with the fingerprint of every prefix.
 
-Appending features is compatible both ways, so a row says how many features its writer knew and the fingerprint of those; whoever knows the
-same or more features can check it.
+Appending features is compatible both ways, so a row says how many features its writer knew and the fingerprint of
+those; whoever knows the same or more features can check it.
 """
 
 from __future__ import annotations

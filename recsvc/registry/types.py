@@ -48,10 +48,11 @@ _BOUNDED: Final = VARIABLE | {Kind.VECTOR}
 
 @dataclass(frozen=True, slots=True)
 class FeatureType:
-    """A feature's type. ``VECTOR[64]`` has 64 components, ``INT64_LIST[50]`` at most 50 items, ``STRING[32]`` at most 32 bytes.
+    """A feature's type. ``VECTOR[64]`` has 64 components, ``INT64_LIST[50]`` at most 50 items, ``STRING[32]`` at most
+    32 bytes.
 
-    ``STRING_LIST[50, 20]`` has at most 50 items of at most 20 bytes of UTF-8 each. The bounds are what the size of an answer is
-    computed from before anything is read.
+    ``STRING_LIST[50, 20]`` has at most 50 items of at most 20 bytes of UTF-8 each. The bounds are what the size of an
+    answer is computed from before anything is read.
     """
 
     kind: Kind

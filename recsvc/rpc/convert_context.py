@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -36,6 +36,7 @@ _COLUMNS: Final = {
     "int64_lists": Kind.INT64_LIST,
     "string_lists": Kind.STRING_LIST,
 }
+_LISTS: Final = frozenset({Kind.INT64_LIST, Kind.STRING_LIST})
 _TAKEN: Final = {Kind.FLOAT64: {Kind.INT64, Kind.FLOAT32}, Kind.FLOAT32: {Kind.INT64, Kind.FLOAT64}}
 """What is taken for a type besides itself; whole numbers are often sent for floats."""
 _DTYPES: Final = {
@@ -52,10 +53,16 @@ def from_value(message: pb.Value, of: FeatureType) -> Column | str:
     which = message.WhichOneof("kind")
     if which is None:
         return f"has no value, must be {of}"
+    kind = _SCALARS[which]
+    if not _is_taken(kind, of):
+        return f"is {kind.value}, must be {of}"
     value = getattr(message, which)
-    if which.endswith(("_list_value", "vector_value")):
+    if kind is Kind.VECTOR or kind in _LISTS:
+        count = len(value.values)  # before they are copied: they may be a million
+        if count > of.bound:
+            return f"has {count} items, more than the bound {of.bound}"
         value = list(value.values)
-    return _column([value], _SCALARS[which], of)
+    return _column([value], of)
 
 
 def from_column(message: pb.ColumnValues, of: FeatureType) -> Column | str:
@@ -67,14 +74,33 @@ def from_column(message: pb.ColumnValues, of: FeatureType) -> Column | str:
     kind = _COLUMNS[which]
     if kind is Kind.VECTOR:
         return _vectors(column, of)
-    if kind in (Kind.INT64_LIST, Kind.STRING_LIST):
-        if sum(column.lengths) != len(column.values):
-            return f"its lengths add up to {sum(column.lengths)}, it has {len(column.values)} values"
-        ends = list(accumulate(column.lengths, initial=0))
-        values: Sequence[Any] = [list(column.values[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
-    else:
-        values = column.micros if kind is Kind.TIMESTAMP else column.values
-    return _column(values, kind, of)
+    if not _is_taken(kind, of):
+        return f"is {kind.value}, must be {of}"
+    if kind in _LISTS:
+        return _lists(column, of)
+    return _column(column.micros if kind is Kind.TIMESTAMP else column.values, of)
+
+
+def length(message: pb.ColumnValues) -> int:
+    """Return how many values a column has, without looking at them; one without any kind of values has 1."""
+    which = message.WhichOneof("kind")
+    if which is None:
+        return 1  # agrees with every other length: what is wrong with it is for from_column to say
+    column: Any = getattr(message, which)
+    match _COLUMNS[which]:
+        case Kind.VECTOR:
+            count: int = len(column.values) // max(column.dimension, 1)
+            return count
+        case Kind.INT64_LIST | Kind.STRING_LIST:
+            return len(column.lengths)
+        case Kind.TIMESTAMP:
+            return len(column.micros)
+        case _:
+            return len(column.values)
+
+
+def _is_taken(kind: Kind, of: FeatureType) -> bool:
+    return kind is of.kind or kind in _TAKEN.get(of.kind, ())
 
 
 def _vectors(column: pb.VectorColumn, of: FeatureType) -> Column | str:
@@ -85,9 +111,22 @@ def _vectors(column: pb.VectorColumn, of: FeatureType) -> Column | str:
     return _given(of, np.array(column.values, np.float32).reshape(-1, of.bound))
 
 
-def _column(values: Sequence[Any], kind: Kind, of: FeatureType) -> Column | str:
-    if kind is not of.kind and kind not in _TAKEN.get(of.kind, ()):
-        return f"is {kind.value}, must be {of}"
+def _lists(column: pb.Int64ListColumn | pb.StringListColumn, of: FeatureType) -> Column | str:
+    total = sum(column.lengths)
+    if total != len(column.values):
+        return f"its lengths add up to {total}, it has {len(column.values)} values"
+    longest = max(column.lengths, default=0)
+    if longest > of.bound:
+        return f"has a list of {longest} items, more than the bound {of.bound}"
+    return _column(list(_cut(column.values, column.lengths)), of)
+
+
+def _cut(values: Sequence[Any], lengths: Sequence[int]) -> Iterator[list[Any]]:
+    for start, end in pairwise(accumulate(lengths, initial=0)):
+        yield list(values[start:end])
+
+
+def _column(values: Sequence[Any], of: FeatureType) -> Column | str:
     if of.kind in _DTYPES:
         with np.errstate(over="ignore"):  # a float64 beyond FLOAT32 is infinity there, as everywhere in numpy
             return _given(of, np.array(values, dtype=_DTYPES[of.kind]))

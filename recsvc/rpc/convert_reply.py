@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ def single(answer: Answer, fingerprint: str, *, event_times: bool) -> bytes:
     """Return a serialized GetFeaturesResponse."""
     reply = pb.GetFeaturesResponse(registry_fingerprint=fingerprint)
     for name, column, view in answer.columns:
-        feature = reply.features.add(name=name, status=int(column.statuses[0]), source=int(column.sources[0]))
-        if feature.status != Status.NULL_VALUE and feature.source != Source.NONE:
+        status, source = int(column.statuses[0]), int(column.sources[0])
+        feature = reply.features.add(name=name, status=status, source=source)
+        if status != Status.NULL_VALUE and source != Source.NONE:
             _set_value(feature.value, column)
         if event_times and view is not None:
             micros = int(answer.views[view].event_micros[0])
@@ -27,8 +28,8 @@ def single(answer: Answer, fingerprint: str, *, event_times: bool) -> bytes:
                 feature.event_time_micros = micros
     for reason, name in answer.degraded:
         reply.degraded.add(reason=int(reason), view=name)
-    for view in answer.views:
-        reply.views.add(view=view.name, version=view.version)
+    for served in answer.views:
+        reply.views.add(view=served.name, version=served.version)
     return reply.SerializeToString()
 
 
@@ -81,39 +82,40 @@ def _short(codes: Bytes, rows: int) -> bytes:
     return codes[: min(rows, 1)].tobytes()
 
 
-def _set_column(out: packed.Twin, column: Column) -> None:
+_FIELDS: Final = {
+    Kind.INT64: "int64s",
+    Kind.FLOAT64: "float64s",
+    Kind.FLOAT32: "float32s",
+    Kind.BOOL: "bools",
+    Kind.STRING: "strings",
+    Kind.TIMESTAMP: "timestamps",
+    Kind.VECTOR: "vectors",
+    Kind.INT64_LIST: "int64_lists",
+    Kind.STRING_LIST: "string_lists",
+}
+
+
+def _set_column(message: packed.Twin, column: Column) -> None:
     values: npt.NDArray[Any] = column.values
+    out = getattr(message, _FIELDS[column.type.kind])
+    out.SetInParent()  # also where there are no values: the kind says what they would be
     match column.type.kind:
-        case Kind.INT64:
-            out.int64s.values = values.tobytes()
-            out.int64s.SetInParent()
-        case Kind.FLOAT64:
-            out.float64s.values = values.tobytes()
-            out.float64s.SetInParent()
-        case Kind.FLOAT32:
-            out.float32s.values = values.tobytes()
-            out.float32s.SetInParent()
-        case Kind.BOOL:
-            out.bools.values = values.tobytes()
-            out.bools.SetInParent()
         case Kind.TIMESTAMP:
-            out.timestamps.micros = values.tobytes()
-            out.timestamps.SetInParent()
+            out.micros = values.tobytes()
         case Kind.STRING:
-            out.strings.values.extend(values.tolist())
-            out.strings.SetInParent()
+            out.values.extend(values.tolist())
         case Kind.VECTOR:
-            out.vectors.dimension = column.type.bound
-            out.vectors.values = values.tobytes()
+            out.dimension = column.type.bound
+            out.values = values.tobytes()
         case Kind.INT64_LIST:
-            out.int64_lists.values = b"".join(v.tobytes() for v in values)
-            out.int64_lists.lengths = _lengths(values)
-            out.int64_lists.SetInParent()
+            out.values = b"".join(v.tobytes() for v in values)
+            out.lengths = _lengths(values)
         case Kind.STRING_LIST:
             for items in values:
-                out.string_lists.values.extend(items)
-            out.string_lists.lengths = _lengths(values)
-            out.string_lists.SetInParent()
+                out.values.extend(items)
+            out.lengths = _lengths(values)
+        case _:
+            out.values = values.tobytes()
 
 
 def _lengths(values: npt.NDArray[Any]) -> bytes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -14,11 +14,15 @@ from recsvc.online.answer import Column, Request
 from recsvc.pb import serving_pb2 as pb
 from recsvc.registry.model import Entity, RequestField
 from recsvc.registry.plan import ReadPlan
+from recsvc.registry.reference import parse
 from recsvc.registry.registry import Registry
-from recsvc.rpc.convert_context import from_column, from_value
+from recsvc.rpc.convert_context import from_column, from_value, length
 from recsvc.rpc.limits import Limits
 
-_T = TypeVar("_T")
+_BARE_VIEWS: Final = 8
+"""So many references to whole views are planned at once; what more of them hold is counted first, for it may be millions."""
+_LISTED_NAMES: Final = 1_000
+"""A map with more entries than this is not told name by name: they may be hundreds of thousands."""
 
 
 @dataclass(slots=True)
@@ -32,11 +36,12 @@ class _Call:
     def wrong(self, where: str, description: str) -> None:
         self.violations.append(Violation(where, description))
 
-    def finish(self, rows: int, ids: Mapping[str, Sequence[str]], context: Mapping[str, Column]) -> tuple[ReadPlan, Request]:
+    def right(self) -> ReadPlan:
+        """Return the plan, or raise all that is wrong."""
         if self.violations or self.plan is None:
             unknown = all(v.unknown for v in self.violations)
             raise (UnknownNameError if unknown else RequestError)(self.violations)
-        return self.plan, Request(rows, ids, context)
+        return self.plan
 
 
 def single(message: pb.GetFeaturesRequest, registry: Registry, limits: Limits) -> tuple[ReadPlan, Request]:
@@ -46,19 +51,14 @@ def single(message: pb.GetFeaturesRequest, registry: Registry, limits: Limits) -
     _staleness(call, message.max_staleness)
     ids: dict[str, Sequence[str]] = {}
     for entity in _needed_entities(call, message.entities):
-        text = message.entities[entity.join_key]
-        ids[entity.join_key] = [text]
-        _check_ids(call, entity, [text])
-    context = {}
+        ids[entity.join_key] = [message.entities[entity.join_key]]
+        _check_ids(call, entity, ids[entity.join_key])
+    context: dict[str, Column] = {}
     for needed in _needed_fields(call, message.context):
-        value = from_value(message.context[needed.name], needed.type)
-        if isinstance(value, str):
-            call.wrong(f"context[{needed.name!r}]", value)
-        else:
-            context[needed.name] = value
-    plan, request = call.finish(1, ids, context)
-    limits.check(plan, request)
-    return plan, request
+        _keep(call, context, needed, from_value(message.context[needed.name], needed.type))
+    plan = call.right()
+    limits.check(plan, 1, frozenset(), event_times=message.include_event_times)
+    return plan, Request(1, ids, context)
 
 
 def batch(message: pb.GetFeaturesBatchRequest, registry: Registry, limits: Limits) -> tuple[ReadPlan, Request]:
@@ -66,23 +66,25 @@ def batch(message: pb.GetFeaturesBatchRequest, registry: Registry, limits: Limit
     call = _Call(registry)
     _select(call, message.feature_service, message.features, limits)
     _staleness(call, message.max_staleness)
-    columns = {name: _id_column(call, name, column) for name, column in message.entities.items()}
-    needed_entities = list(_needed_entities(call, message.entities))
-    context = {}
-    for needed in _needed_fields(call, message.context):
-        column = from_column(message.context[needed.name], needed.type)
-        if isinstance(column, str):
-            call.wrong(f"context[{needed.name!r}]", column)
-        else:
-            context[needed.name] = column
-    known = {f"entities[{k!r}]": len(v) for k, v in columns.items() if k in registry.join_keys}
-    rows = _rows(call, known | {f"context[{k!r}]": len(v) for k, v in context.items()})
-    if rows <= limits.rows and max(known.values(), default=0) <= limits.rows:
-        for entity in needed_entities:
-            _check_ids(call, entity, columns[entity.join_key])
-    plan, request = call.finish(rows, {e.join_key: columns[e.join_key] for e in needed_entities}, context)
-    limits.check(plan, request)
-    return plan, request
+    entities = _needed_entities(call, message.entities)
+    fields = _needed_fields(call, message.context)
+    id_lengths = {k: _id_count(call, k, message.entities[k]) for k in registry.join_keys if k in message.entities}
+    field_lengths = {f.name: length(message.context[f.name]) for f in fields}
+    rows = _rows(call, id_lengths, field_lengths)
+    ids: dict[str, Sequence[str]] = {}
+    context: dict[str, Column] = {}
+    # Over the limit it is the length that is wrong: the values may be a million, and are not looked at.
+    if max((*id_lengths.values(), *field_lengths.values()), default=0) <= limits.rows:
+        for entity in entities:
+            ids[entity.join_key] = _ids(message.entities[entity.join_key])
+            _check_ids(call, entity, ids[entity.join_key])
+        for needed in fields:
+            _keep(call, context, needed, from_column(message.context[needed.name], needed.type))
+    plan = call.right()
+    lengths = {e.join_key: id_lengths[e.join_key] for e in entities} | field_lengths
+    varying = frozenset(name for name, n in lengths.items() if n != 1)
+    limits.check(plan, rows, varying, event_times=message.include_event_times)
+    return plan, Request(rows, ids, context)
 
 
 def _select(call: _Call, service: str, references: Sequence[str], limits: Limits) -> None:
@@ -90,11 +92,21 @@ def _select(call: _Call, service: str, references: Sequence[str], limits: Limits
         both = "both are set" if service else "neither is set"
         call.wrong("feature_service", f"exactly one of feature_service and features must be set, {both}")
         return
-    limits.check_references(len(references))
+    limits.check_references(_named(call.registry, references))
     try:
         call.plan = call.registry.service_plan(service) if service else call.registry.plan(tuple(references))
     except RequestError as error:
         call.violations += error.violations
+
+
+def _named(registry: Registry, references: Sequence[str]) -> int:
+    """Return how many features the references name; a few whole views count as one each."""
+    bare = [text for text in references if ":" not in text]
+    count = len(references)
+    if len(bare) > _BARE_VIEWS:
+        views = (registry.features_of(reference) for reference in map(parse, bare) if reference is not None)
+        count += sum(len(features) - 1 for features in views if features is not None)
+    return count
 
 
 def _staleness(call: _Call, staleness: Duration) -> None:
@@ -102,25 +114,32 @@ def _staleness(call: _Call, staleness: Duration) -> None:
         call.wrong("max_staleness", "must not be negative")
 
 
-def _needed_entities(call: _Call, given: Mapping[str, object]) -> Iterable[Entity]:
-    """Yield the entities whose ids are needed and given; unknown and missing ones are violations."""
+def _needed_entities(call: _Call, given: Mapping[str, object]) -> Sequence[Entity]:
+    """Return the entities whose ids are needed and given; unknown and missing ones are violations."""
     known = call.registry.join_keys
     _unknown(call, "entities", "join key", given, known)
     needed = call.plan.join_keys if call.plan else frozenset()
     return [known[k] for k in sorted(needed) if _is_given(call, "entities", "join key", k, given)]
 
 
-def _needed_fields(call: _Call, given: Mapping[str, object]) -> Iterable[RequestField]:
+def _needed_fields(call: _Call, given: Mapping[str, object]) -> Sequence[RequestField]:
     known = call.registry.request
     _unknown(call, "context", "context field", given, known)
     needed = call.plan.request_fields if call.plan else frozenset()
     return [known[k] for k in sorted(needed) if _is_given(call, "context", "context field", k, given)]
 
 
-def _unknown(call: _Call, where: str, what: str, given: Iterable[str], known: Mapping[str, object]) -> None:
-    for name in sorted(set(given) - known.keys()):
+def _unknown(call: _Call, where: str, what: str, given: Mapping[str, object], known: Mapping[str, object]) -> None:
+    unknown = set(given) - known.keys()
+    if not unknown:
+        return
+    listed = ", ".join(sorted(known)) or "none"
+    if len(unknown) > _LISTED_NAMES:
+        call.wrong(where, f"has {len(unknown)} unknown names; there is {listed}")
+        return
+    for name in sorted(unknown):
         shown = name[: ids_of.SHOWN]
-        call.wrong(f"{where}[{shown!r}]", f"there is no {what} {shown!r}; there is {', '.join(sorted(known)) or 'none'}")
+        call.wrong(f"{where}[{shown!r}]", f"there is no {what} {shown!r}; there is {listed}")
 
 
 def _is_given(call: _Call, where: str, what: str, name: str, given: Mapping[str, object]) -> bool:
@@ -136,23 +155,36 @@ def _check_ids(call: _Call, entity: Entity, texts: Sequence[str]) -> None:
         call.wrong(place if len(texts) == 1 else f"{place}[{index}]", problem)
 
 
-def _id_column(call: _Call, name: str, column: pb.KeyColumn) -> Sequence[str]:
+def _keep(call: _Call, context: dict[str, Column], needed: RequestField, found: Column | str) -> None:
+    """Keep a column of request context, or say what is wrong with it."""
+    if isinstance(found, str):
+        call.wrong(f"context[{needed.name!r}]", found)
+    else:
+        context[needed.name] = found
+
+
+def _id_count(call: _Call, name: str, column: pb.KeyColumn) -> int:
     kind = column.WhichOneof("ids")
-    if kind == "strings":
+    if kind is None:
+        call.wrong(f"entities[{name!r}]", "has neither strings nor int64s set")
+        return 1  # agrees with every other length: this mistake is told once
+    return len(column.strings.values if kind == "strings" else column.int64s.values)
+
+
+def _ids(column: pb.KeyColumn) -> Sequence[str]:
+    if column.WhichOneof("ids") == "strings":
         return column.strings.values
-    if kind == "int64s":
-        return list(map(str, column.int64s.values))
-    call.wrong(f"entities[{name[: ids_of.SHOWN]!r}]", "has neither strings nor int64s set")
-    return []
+    return list(map(str, column.int64s.values))
 
 
-def _rows(call: _Call, lengths: Mapping[str, int]) -> int:
-    """Return the number of rows that column lengths agree on: the one that is not 1, else 1 (0 where there are no columns)."""
-    other = {n for n in lengths.values() if n != 1}
+def _rows(call: _Call, ids: Mapping[str, int], fields: Mapping[str, int]) -> int:
+    """Return the number of rows that column lengths agree on: the one that is not 1, else 1 (0: there are no columns)."""
+    other = {n for n in (*ids.values(), *fields.values()) if n != 1}
     if len(other) > 1:
-        listed = ", ".join(f"{name} has {n}" for name, n in lengths.items() if n != 1)
-        for name, n in lengths.items():
+        places = [(f"entities[{k!r}]", n) for k, n in ids.items()] + [(f"context[{k!r}]", n) for k, n in fields.items()]
+        listed = ", ".join(f"{place} has {n}" for place, n in places if n != 1)
+        for place, n in places:
             if n != 1:
-                call.wrong(name, f"column lengths must be equal, or 1: {listed}")
+                call.wrong(place, f"column lengths must be equal, or 1: {listed}")
         return max(other)
-    return other.pop() if other else min(len(lengths), 1)
+    return other.pop() if other else min(len(ids) + len(fields), 1)

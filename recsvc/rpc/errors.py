@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from recsvc.errors import Kind, RecsvcError, RequestError, Violation
+from recsvc.errors import Kind, RecsvcError, RequestError, UnknownNameError, Violation
 
 DOMAIN: Final = "recsvc"
 DETAILS_KEY: Final = "grpc-status-details-bin"
-MAX_MESSAGE: Final = 512
-MAX_DETAILS: Final = 4_096
-"""Bytes. Status travels in trailers, of which gRPC implementations take 8 KB by default, text and details (in base64) together."""
+MAX_MESSAGE: Final = 400
+"""Bytes of UTF-8. The text stands in the trailers twice: percent-encoded (up to three times as long), and in the details."""
+MAX_DETAILS: Final = 3_500
+"""Bytes of all violations. gRPC implementations take 8 KB of trailers by default, and the details go out in base64."""
+MAX_FIELD: Final = 120
+MAX_DESCRIPTION: Final = 400
+"""Bytes of one violation, so that a caller's long text leaves room for the others."""
 
 CODES: Final = {kind: getattr(grpc.StatusCode, kind.value) for kind in Kind}
 
@@ -46,17 +50,27 @@ def _bad_request(error: RecsvcError) -> Iterator[error_details_pb2.BadRequest]:
         yield error_details_pb2.BadRequest(field_violations=list(_violations(error.violations)))
 
 
-def _violations(violations: Sequence[Violation]) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
-    """Yield as many as fit the trailers, and in their stead how many more there are."""
+def _violations(violations: Sequence[Violation]) -> Iterator[Any]:
+    """Yield as many as fit the trailers, and in place of the others how many they are."""
     room = MAX_DETAILS
     for index, violation in enumerate(violations):
-        room -= len(violation.field.encode()) + len(violation.description.encode()) + 8
+        sent = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(violation.field, MAX_FIELD),
+            description=_cut(violation.description, MAX_DESCRIPTION),
+            reason=UnknownNameError.reason if violation.unknown else "",
+        )
+        room -= sent.ByteSize()
         if room < 0:
             more = f"{len(violations) - index} more"
             yield error_details_pb2.BadRequest.FieldViolation(field="...", description=more)
             return
-        yield error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
+        yield sent
 
 
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    """Return ``text``, or as much of it as fits ``limit`` bytes of UTF-8 with an ellipsis."""
+    data = text.encode(errors="replace")
+    if len(data) <= limit:
+        return text
+    ellipsis = "…"
+    return data[: limit - len(ellipsis.encode())].decode(errors="ignore") + ellipsis

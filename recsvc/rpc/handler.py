@@ -1,4 +1,4 @@
-"""The one wrapper around every method: refuse while stopping, deadline, errors to status, and the set of calls under way."""
+"""The one wrapper around every method: refusal while stopping, deadline, errors to status, the calls under way."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from recsvc.deadline import Deadline
-from recsvc.errors import DrainingError, MalformedRequestError, RecsvcError, Violation
+from recsvc.errors import DrainingError, Kind, MalformedRequestError, RecsvcError, Violation
 from recsvc.rpc.errors import DETAILS_KEY, status_of
 
 log = logging.getLogger(__name__)
 
 _M = TypeVar("_M", bound=Message)
 Method = Callable[[Any, Deadline], Awaitable[bytes]]
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Malformed:
@@ -43,8 +44,8 @@ class Phase(Enum):
 class Calls:
     """The calls under way, and what happens to new ones.
 
-    HOLDING keeps those that are to be refused waiting until ``released``, so that clients which try again at once have nothing new on its way
-    while the connections are told to close.
+    HOLDING keeps those that are to be refused waiting until ``released``, so that clients which try again at once have
+    nothing new on its way while the connections are told to close.
     """
 
     def __init__(self) -> None:
@@ -92,35 +93,27 @@ class Handlers:
         """Return the handler of a unary method that takes ``request_class`` and returns a serialized reply."""
         calls = self._calls
 
-        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:  # noqa: ANN401
+        async def handle(request: Any, context: _Context) -> bytes:  # noqa: ANN401  # as its deserializer gives it
             task = calls.enter()
             try:
                 return await self._answer(request, context, method)
-            except RecsvcError as error:
-                await _abort(context, error)
-            except Exception as error:
-                # AbortError is an Exception of gRPC's own; CancelledError is not, and passes. The text of anything else is for us, not for callers.
-                if not isinstance(error, grpc.aio.AbortError):
-                    log.exception("a call failed for a reason nobody thought of")
-                    await _abort(context, RecsvcError("internal error"))
-                raise
+            except Exception as error:  # noqa: BLE001  # whatever it is, gRPC would send its text (cancellation is none)
+                code, text, details = status_of(_for_callers(error))
+                await context.abort(code, text, ((DETAILS_KEY, details),))
             finally:
                 calls.leave(task)
             raise AssertionError("abort always raises")
 
         return grpc.unary_unary_rpc_method_handler(handle, _deserializer(request_class), None)
 
-    async def _answer(self, request: Any, context: grpc.aio.ServicerContext[Any, Any], method: Method) -> bytes:  # noqa: ANN401
+    async def _answer(self, request: Any, context: _Context, method: Method) -> bytes:  # noqa: ANN401
         if self._calls.phase is not Phase.SERVING:
             await self._refuse()
         now = time.monotonic()
-        deadline = Deadline.after(
-            context.time_remaining(), now, default_s=self._default_s, margin_s=self._margin_s
-        )
+        deadline = Deadline.after(context.time_remaining(), now, default_s=self._default_s, margin_s=self._margin_s)
         if request is MALFORMED:
-            raise MalformedRequestError([Violation("", "the bytes are not a message of this method")])
+            raise MalformedRequestError([Violation("request", "the bytes are not a message of this method")])
         return await method(request, deadline)
-
 
     async def _refuse(self) -> NoReturn:
         if self._calls.phase is Phase.HOLDING:
@@ -140,6 +133,9 @@ def _deserializer(request_class: type[_M]) -> Callable[[bytes], _M | _Malformed]
     return deserialize
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: RecsvcError) -> None:
-    code, text, details = status_of(error)
-    await context.abort(code, text, ((DETAILS_KEY, details),))
+def _for_callers(error: Exception) -> RecsvcError:
+    """Return what a caller is told: errors that are meant for callers as they are, of all others only that they were."""
+    if isinstance(error, RecsvcError) and error.kind is not Kind.INTERNAL:
+        return error
+    log.error("a call failed for a reason nobody thought of", exc_info=error)
+    return RecsvcError("internal error")

@@ -2,51 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from recsvc.errors import LimitError, Violation
-from recsvc.online.answer import Request
 from recsvc.registry.plan import ReadPlan
+
+_EVENT_TIME_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Excess:
+    """One limit that a call is over."""
+
+    limit: str
+    field: str
+    actual: int
+    allowed: int
+    what: str
+
+    def violation(self) -> Violation:
+        return Violation(self.field, f"asks for {self.actual} {self.what}, at most {self.allowed} are allowed")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper limits of one call."""
+    """Upper limits of one call. How many distinct rows of the store it may need is for the reader of rows to check."""
 
     rows: int
     features: int
     cells: int
-    store_keys: int
     reply_bytes: int
 
     def check_references(self, count: int) -> None:
-        """Raise LimitError for more references than features are allowed, before they are looked at."""
+        """Raise LimitError for references to more features than are allowed, before they are looked at."""
         if count > self.features:
-            raise _error([("features", "features", count, self.features, "references")])
+            raise _error([_Excess("features", "features", count, self.features, "features")])
 
-    def check(self, plan: ReadPlan, request: Request) -> None:
-        """Raise LimitError with every limit that the call is over."""
-        over = list(self._over(plan, request))
+    def check(self, plan: ReadPlan, rows: int, varying: frozenset[str], *, event_times: bool) -> None:
+        """Raise LimitError with every limit that the call is over.
+
+        ``varying`` are the join keys and context fields that differ by row; ``event_times`` are part of the answer.
+        """
+        over = [e for e in self._figures(plan, rows, varying, event_times) if e.actual > e.allowed]
         if over:
             raise _error(over)
 
-    def _over(self, plan: ReadPlan, request: Request) -> Iterator[tuple[str, str, int, int, str]]:
-        rows, varying = request.rows, request.varying
-        figures = (
-            ("entities", "rows", rows, self.rows, "rows"),
-            ("features", "features", len(plan.outputs), self.features, "features"),
-            ("features", "cells", plan.cells(rows, varying), self.cells, "values"),
-            ("features", "reply_bytes", plan.reply_bytes(rows, varying), self.reply_bytes, "bytes of answer (at most)"),
-        )
-        yield from (f for f in figures if f[2] > f[3])
+    def _figures(
+        self,
+        plan: ReadPlan,
+        rows: int,
+        varying: frozenset[str],
+        event_times: bool,  # noqa: FBT001  # as given to check
+    ) -> Iterator[_Excess]:
+        yield _Excess("rows", "entities", rows, self.rows, "rows")
+        yield _Excess("features", "features", len(plan.outputs), self.features, "features")
+        yield _Excess("cells", "features", plan.cells(rows, varying), self.cells, "values")
+        size = plan.reply_bytes(rows, varying) + (_event_time_bytes(plan, rows, varying) if event_times else 0)
+        yield _Excess("reply_bytes", "features", size, self.reply_bytes, "bytes of answer (at most)")
 
 
-def _error(over: list[tuple[str, str, int, int, str]]) -> LimitError:
-    violations = [
-        Violation(field, f"asks for {actual} {what}, at most {allowed} are allowed") for field, _, actual, allowed, what in over
-    ]
-    metadata: dict[str, str] = {"limit": ",".join(name for _, name, *_ in over)}
-    for _, name, actual, allowed, _ in over:
-        metadata |= {f"{name}_actual": str(actual), f"{name}_allowed": str(allowed)}
-    return LimitError(violations, metadata)
+def _event_time_bytes(plan: ReadPlan, rows: int, varying: frozenset[str]) -> int:
+    """Return how many bytes the event times of all views have: one per row, or one where all its keys are broadcast."""
+    keys = (frozenset(e.join_key for e in read.entities) for read in plan.reads)
+    return sum(_EVENT_TIME_BYTES * (rows if k & varying else min(rows, 1)) for k in keys)
+
+
+def _error(over: Sequence[_Excess]) -> LimitError:
+    """Return the error; its metadata has limit, actual and allowed, each a list with commas where several are over."""
+    metadata = {
+        "limit": ",".join(e.limit for e in over),
+        "actual": ",".join(str(e.actual) for e in over),
+        "allowed": ",".join(str(e.allowed) for e in over),
+    }
+    return LimitError([e.violation() for e in over], metadata)

@@ -16,10 +16,13 @@ from recsvc.rpc.handler import Calls, Phase
 from recsvc.rpc.servicer import SERVICE
 
 REDIS_HEALTH: Final = "recsvc.redis"
-"""Health service name of the online store. The server's own health does not depend on it: without Redis it still answers."""
+"""Health service name of the online store. The server's own health does not depend on it: it answers without, too."""
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _GRACE_S: Final = 5.0
+"""For calls that do not come to an end by themselves; all have deadlines far below."""
+_STREAM_GRACE_S: Final = 0.5
+"""For what is open once no call is: health watchers, which never end by themselves, and replies not yet sent."""
 _HOLD_S: Final = 0.1
 """Enough for what is on its way to arrive, and for a GOAWAY to reach the clients."""
 
@@ -39,7 +42,7 @@ class RpcServer:
     """Serves ``handler`` on ``listen`` until ``stop``. ``address`` is where, once it has started."""
 
     def __init__(
-        self, handler: grpc.GenericRpcHandler[Any, Any], calls: Calls, *, listen: str, max_request_bytes: int
+        self, handler: grpc.GenericRpcHandler, calls: Calls, *, listen: str, max_request_bytes: int
     ) -> None:
         self._calls = calls
         self._listen = listen
@@ -57,14 +60,11 @@ class RpcServer:
     async def start(self) -> None:
         """Open the port and serve; raises StartupError where that cannot be."""
         require_upb()
-        host, colon, port = self._listen.rpartition(":")
-        if not colon or not port.isdigit():
-            raise StartupError(f"--listen {self._listen!r} is not HOST:PORT")
         try:
             bound = self._server.add_insecure_port(self._listen)
         except RuntimeError:
-            raise StartupError(f"cannot listen on {self._listen}: the port is taken, or the address is not ours") from None
-        self.address = f"{host}:{bound}"
+            raise StartupError(f"cannot listen on {self._listen}: is the port taken, or the address not ours?") from None
+        self.address = f"{self._listen.rpartition(':')[0]}:{bound}"
         for name in ("", SERVICE):
             await self._health.set(name, _SERVING)
         await self._server.start()
@@ -76,9 +76,10 @@ class RpcServer:
     async def stop(self, *, lame_duck_s: float, refuse_s: float) -> None:
         """Stop so that no call is cut off.
 
-        Health says NOT_SERVING; calls are served on for ``lame_duck_s``, while load balancers look away and what the core has queued is answered; then
-        new ones get UNAVAILABLE for ``refuse_s``. gRPC cancels whatever arrives while it shuts down (of 200 clients that try again at once, 196
-        calls), so the last refusals are held until the connections have been told to close.
+        Health says NOT_SERVING; calls are served on for ``lame_duck_s``, while load balancers look away and what the
+        core has queued is answered; then new ones get UNAVAILABLE for ``refuse_s``. gRPC cancels whatever arrives while
+        it shuts down (of 200 clients that try again at once, 196 calls), so the last refusals are held until the
+        connections have been told to close.
         """
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(lame_duck_s)
@@ -89,5 +90,6 @@ class RpcServer:
         stopping = asyncio.create_task(self._server.stop(_GRACE_S))
         await asyncio.sleep(_HOLD_S)
         self._calls.released.set()
-        await stopping
         await self._calls.idle()
+        await self._server.stop(_STREAM_GRACE_S)
+        await stopping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
@@ -21,7 +21,10 @@ SERVICE: Final = "recsvc.v1.ServingService"
 
 @dataclass(frozen=True, slots=True)
 class ServingServicer:
-    """Answers calls with the reader that ``current`` gives at their start; a reload swaps it between calls, never within one."""
+    """Answers calls with the reader that ``current`` gives at their start.
+
+    A reload swaps it between calls, never within one.
+    """
 
     current: Callable[[], FeatureReader]
     limits: Limits
@@ -44,7 +47,7 @@ class ServingServicer:
     def _timeout_s(self, deadline: Deadline) -> float:
         return min(self.store_timeout_s, deadline.remaining_s(time.monotonic()))
 
-    def generic_handler(self, handlers: Handlers) -> grpc.GenericRpcHandler[Any, Any]:
+    def generic_handler(self, handlers: Handlers) -> grpc.GenericRpcHandler:
         """Return what a gRPC server registers."""
         methods = {
             "GetFeatures": handlers.unary(pb.GetFeaturesRequest, self.get_features),

@@ -10,7 +10,10 @@ log = logging.getLogger(__name__)
 
 
 class Counters:
-    """Counts by name of a definition (never by what a caller sent). ``interval_s``: how often the same thing may be logged."""
+    """Counts by name of a definition, never by what a caller sent.
+
+    ``interval_s``: the same thing is logged at most once in that time.
+    """
 
     def __init__(self, *, monotonic: Callable[[], float], interval_s: float = 60.0) -> None:
         self._monotonic = monotonic

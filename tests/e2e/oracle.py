@@ -131,19 +131,22 @@ class Oracle:
         return f"Oracle({len(self.users)} users, {len(self.films)} films, end {self.end})"
 
     def sample(self, seed: int, count: int) -> Sample:
-        """Draw `count` users, films, pairs with a rating, and pairs of any kind; add all the odd films and users.
+        """Draw `count` users, films, pairs with a rating, and pairs of any kind; add all that is odd.
 
-        Odd is who has no rating, and a film whose year or genre nobody knows or whose title is not plain English.
+        Odd is who has no rating, a film whose year or genre nobody knows or whose title is not plain English, and a
+        pair with several ratings.
         """
         rng = random.Random(seed)
         users, films, rated = list(self.users), list(self.films), list(self.by_pair)
         odd_users = [user for user in users if user not in self.by_user]
         odd_films = [film for film in films if film not in self.by_item or self.is_odd(film)]
+        odd_pairs = [pair for pair, ratings in self.by_pair.items() if len(ratings) > 1]
+        odd_pairs += zip(odd_users, odd_films, strict=False)
         any_pairs = [(rng.choice(users), rng.choice(films)) for _ in range(count)]
         return Sample(
             rng.sample(users, min(count, len(users))) + odd_users,
             rng.sample(films, min(count, len(films))) + odd_films,
-            rng.sample(rated, min(count, len(rated))) + any_pairs + list(zip(odd_users, odd_films, strict=False)),
+            rng.sample(rated, min(count, len(rated))) + any_pairs + odd_pairs,
         )
 
     def is_odd(self, item: int) -> bool:

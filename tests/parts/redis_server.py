@@ -58,11 +58,10 @@ def running_redis(
     """
     with test_folder() as folder:
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        if sentinel_conf is None:
-            command = [server, "--dir", folder, "--save", "", *words, *extra]
-        else:
+        command = [str(server), "--dir", str(folder), "--save", "", *words, *extra]
+        if sentinel_conf is not None:
             (folder / "sentinel.conf").write_text(sentinel_conf)
-            command = [server, folder / "sentinel.conf", "--sentinel"]
+            command = [str(server), str(folder / "sentinel.conf"), "--sentinel"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -79,17 +78,20 @@ def running_redis(
 
 
 def wait_for_redis(running: RunningRedis, client: redis.Redis) -> None:
-    """Wait until the server answers PING; fail with its log if it ends or stays silent."""
+    """Wait until the server answers PING, then close the client; fail with the log if it ends or stays silent."""
     deadline = time.monotonic() + _READY_TIMEOUT_S
-    while True:
-        try:
-            client.ping()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+    with client:
+        while not _answers(client):
             assert running.process.poll() is None, f"redis-server ended: {running.log()}"
-            assert time.monotonic() < deadline, f"redis-server does not answer ({error}): {running.log()}"
+            assert time.monotonic() < deadline, f"redis-server does not answer: {running.log()}"
             time.sleep(POLL_S)
-        else:
-            return
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.ConnectionError, redis.TimeoutError):
+        return False
 
 
 def copy_server(server: Path, folder: Path, mode: int = 0o755) -> Path:

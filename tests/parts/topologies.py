@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +23,6 @@ from tests.parts.waiting import wait_until
 PASSWORD = "p/w?#@:% é"
 SERVICE = "recsvc-test"
 SLOTS = 16384
-_TIMEOUTS = {"socket_timeout": 5, "socket_connect_timeout": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def sentinel(sentinels: int = 3, version: str = REDIS_8_2) -> Iterator[Endpoint]
         wait_until(lambda: _info(_admin(replica), "replication").get("master_link_status") == "up", 30)
         ports = [stack.enter_context(_one_sentinel(server, master, sentinels)) for _ in range(sentinels)]
         for port in ports:
-            wait_until(lambda port=port: _sentinel_sees(port, sentinels), 30)
+            wait_until(partial(_sentinel_sees, port, sentinels), 30)
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         url = f"redis+sentinel://{login()}{hosts}/{SERVICE}?sentinel_password={quote(PASSWORD, safe='')}"
         yield Endpoint("sentinel", url, url, version_of(server))
@@ -153,7 +153,8 @@ def _one_sentinel(server: Path, master: int, sentinels: int) -> Iterator[int]:
 
 def _sentinel_sees(port: int, sentinels: int) -> bool:
     """Whether a Sentinel has found the replica and the other Sentinels."""
-    state = _admin(port).sentinel_master(SERVICE)
+    with _admin(port) as client:
+        state: dict[str, Any] = client.execute_command("SENTINEL MASTER", SERVICE)
     return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == sentinels - 1 and not state["is_sdown"])
 
 
@@ -169,7 +170,7 @@ def cluster(nodes: int = 3, version: str = REDIS_8_2) -> Iterator[Endpoint]:
         ]
         _form_cluster(clients, ports, buses)
         for client in clients:
-            wait_until(lambda client=client: _cluster_ready(client, nodes), 30)
+            wait_until(partial(_cluster_ready, client, nodes), 30)
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         url = f"redis+cluster://{login()}{hosts}"
         yield Endpoint("cluster", url, url, version_of(server))
@@ -206,7 +207,7 @@ def _cluster_ready(client: redis.Redis, nodes: int) -> bool:
 
 
 def _admin(port: int, **options: Any) -> redis.Redis:  # noqa: ANN401 - passed on to redis-py
-    return redis.Redis(host="127.0.0.1", port=port, password=PASSWORD, **_TIMEOUTS, **options)
+    return redis.Redis(host="127.0.0.1", port=port, password=PASSWORD, socket_timeout=5, **options)
 
 
 def _info(client: redis.Redis, section: str) -> dict[str, Any]:

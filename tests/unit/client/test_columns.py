@@ -17,7 +17,7 @@ PRESENT: Final = bytes([Status.PRESENT])
 STORE: Final = bytes([Source.STORE])
 
 
-def column(statuses: bytes = PRESENT, sources: bytes = STORE, **values: dict[str, Any]) -> Column:
+def column(statuses: bytes = PRESENT, sources: bytes = STORE, /, **values: Any) -> Column:  # noqa: ANN401  # by the kind
     """Read a column as it comes from the wire."""
     sent = packed.FeatureColumn(name="view:feature", values=values, statuses=statuses, sources=sources)
     return read_column(packed.FeatureColumn.FromString(sent.SerializeToString()))
@@ -52,7 +52,7 @@ def test_each_type_has_its_dtype(kind: str, values: dict[str, Any], expected: An
     assert (found.values.dtype, len(found)) == (expected.dtype, len(expected))
     assert not found.values.flags.writeable
     assert found.statuses.dtype == found.sources.dtype == np.uint8
-    with pytest.raises(TypeError, match="no lists; read .values"):
+    with pytest.raises(TypeError, match=r"one .* per row, no lists"):
         _ = found.lists
 
 
@@ -85,7 +85,7 @@ def test_lists_of_strings() -> None:
 
 
 def test_a_broadcast_column_stands_for_all_rows() -> None:
-    """expanded repeats value, status and source without taking memory; lists are copied."""
+    """Widening repeats value, status and source without taking memory; lists are copied."""
     wide = column(float64s={"values": np.array([1.5]).tobytes()}).expanded(500)
     assert wide.values.tolist() == [1.5] * 500
     assert (wide.values.strides, wide.statuses.shape, wide.sources.shape) == ((0,), (500,), (500,))
@@ -96,7 +96,7 @@ def test_a_broadcast_column_stands_for_all_rows() -> None:
 
 
 def test_a_full_column_is_its_own_expansion() -> None:
-    """expanded leaves values that are one per row, and gives each row the status that holds for all."""
+    """Widening leaves values that are one per row, and gives each row the status that holds for all."""
     found = column(int64_lists=LISTS).expanded(3)
     assert (found.lists.to_list(), found.statuses.tolist()) == ([[1, 2], [], [3]], [1, 1, 1])
 
@@ -118,7 +118,7 @@ def test_fillers_are_told_from_values() -> None:
 
 
 def test_python_values_have_their_own_types() -> None:
-    """to_list gives bool, str, datetime in UTC and tuples; a time that datetime cannot hold stays a numpy.datetime64."""
+    """to_list gives bool, str, datetime in UTC and tuples; times out of datetime's range stay datetime64."""
     assert column(bools={"values": b"\1"}).to_list() == [True]
     assert column(vectors={"dimension": 2, "values": bytes(8)}).to_list() == [(0.0, 0.0)]
     assert column(timestamps={"micros": np.array([1_000_000, 2**62]).tobytes()}).to_list() == [

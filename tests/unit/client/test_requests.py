@@ -51,13 +51,13 @@ def test_no_ids_is_a_request_for_no_rows() -> None:
 @pytest.mark.parametrize(
     ("ids", "reason"),
     [
-        ([1.0], r"entities\[id\]: float64 is no id; give str or int"),
-        ([True], r"entities\[id\]: bool is no id"),
-        ([1, "a"], r"entities\[id\]: mixes int64 and string"),
-        ([None], r"entities\[id\]: NoneType is not one of"),
-        ([2**63], r"entities\[id\]: 9223372036854775808 does not fit"),
-        (np.eye(2), r"entities\[id\]: has 2 dimensions"),
-        (["\ud800"], r"entities\[id\]: has a lone surrogate"),
+        ([1.0], r"entities\['id'\]: float64 is no id; give str or int"),
+        ([True], r"entities\['id'\]: bool is no id"),
+        ([1, "a"], r"entities\['id'\]: mixes int64 and string"),
+        ([None], r"entities\['id'\]: NoneType is not one of"),
+        ([2**63], r"entities\['id'\]: 9223372036854775808 does not fit"),
+        (np.eye(2), r"entities\['id'\]: has 2 dimensions"),
+        (["\ud800"], r"entities\['id'\]: has a lone surrogate"),
     ],
 )
 def test_what_is_no_id_is_refused(ids: Any, reason: str) -> None:  # noqa: ANN401  # whatever a caller may give
@@ -69,9 +69,9 @@ def test_what_is_no_id_is_refused(ids: Any, reason: str) -> None:  # noqa: ANN40
 @pytest.mark.parametrize(
     ("entities", "reason"),
     [
-        ({"a": True, "b": 1.0}, r"entities\[a\]: bool is no id; give a str or an int; entities\[b\]: float is no id"),
-        ({"a": ["1"]}, r"entities\[a\]: list is no id"),
-        ({"a": "\ud800"}, r"entities\[a\]: has a lone surrogate"),
+        ({"a": True, "b": 1.0}, r"\['a'\]: bool is no id; give a str or an int; entities\['b'\]: float is no id"),
+        ({"a": ["1"]}, r"entities\['a'\]: list is no id"),
+        ({"a": "\ud800"}, r"entities\['a'\]: has a lone surrogate"),
     ],
 )
 def test_one_row_takes_one_id_of_each(entities: Mapping[str, Any], reason: str) -> None:

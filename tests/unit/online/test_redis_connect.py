@@ -140,7 +140,9 @@ def test_lists_of_hosts_keep_their_order(nodes: list[tuple[str, int]], service: 
 )
 def test_a_password_is_never_shown(scheme: str, delimiters: str, tail: str) -> None:
     """Neither an error nor a repr shows a piece of the password, even if it was not percent-encoded."""
-    assume("@" not in delimiters or tail.startswith("@"))  # Else what follows the @ is a host, as far as anyone can tell.
+    assume(
+        "@" not in delimiters or tail.startswith("@")
+    )  # Else what follows the @ is a host, as far as anyone can tell.
     url = f"{scheme}://user:FirstHalf{delimiters}SecondHalf{tail}"
     try:
         target = parse(url)
