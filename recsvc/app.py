@@ -36,12 +36,14 @@ def now_micros() -> int:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, spec: str) -> AsyncIterator[App]:
+async def running(settings: Settings, spec: str, registry: Registry | None = None) -> AsyncIterator[App]:
     """Start a server for the definitions that ``spec`` names, and stop it in order at the end.
 
-    Raises ConfigError, DefinitionError and StartupError.
+    ``registry`` is what was loaded from ``spec`` before, if it was. Raises ConfigError, DefinitionError and
+    StartupError.
     """
-    registry = load_registry(spec)
+    if registry is None:
+        registry = load_registry(spec)
     counters = Counters(monotonic=time.monotonic)
     required = settings.redis_at_start == "required"
     async with contextlib.AsyncExitStack() as stack:
@@ -84,6 +86,7 @@ class App:
         servicer = ServingServicer(lambda: self._reader, _limits(settings), settings.redis_timeout_ms / 1000)
         handler = servicer.generic_handler(handlers)
         self._rpc = RpcServer(handler, calls, listen=settings.listen, max_request_bytes=settings.max_request_bytes)
+        self._reload_wanted = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"App({self._rpc!r}, {self._reader!r}, {self._readers!r})"
@@ -102,27 +105,45 @@ class App:
     async def serving(self, redis: OpenRedis) -> AsyncIterator[None]:
         """Serve, and at the end stop so that no call that was taken is cut off."""
         await self._rpc.start()
-        watch = asyncio.create_task(self._watch(redis))
+        tasks = [asyncio.create_task(self._watch(redis)), asyncio.create_task(self._reload_when_wanted())]
+        for task in tasks:
+            task.add_done_callback(_log_failure)
         try:
             yield
         finally:
             await self._rpc.stop(lame_duck_s=self._settings.lame_duck_s, refuse_s=self._settings.refuse_s)
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def reload(self) -> None:
-        """Read the definitions again, and serve them from the next call on.
+        """Read the definitions again soon, and serve them from then on.
 
         Wrong or breaking ones are logged, and the old ones stay.
         """
+        self._reload_wanted.set()
+
+    async def _reload_when_wanted(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            # In a thread: it is the user's code, and even a fast one would hold up all calls.
+            self._reader = await asyncio.to_thread(self._reloaded, self._reader)
+
+    def _reloaded(self, current: FeatureReader) -> FeatureReader:
+        """Return the reader of what the definitions are now; ``current`` where they cannot be served."""
         try:
             registry = load_registry(self._spec)
-            changes = ensure_compatible(self._reader.registry, registry)
+            changes = ensure_compatible(current.registry, registry)
+            reader = self._readers.of(registry)
         except (ConfigError, DefinitionError) as error:
             log.error("reload refused, the old definitions stay: %s", error)  # noqa: TRY400  # its text is made for this
-            return
-        self._reader = self._readers.of(registry)
-        log.info("reloaded: registry %s, %d changes%s", registry.fingerprint, len(changes), _listed(changes))
+        except Exception:  # what users define is theirs, and no reload may harm the server that runs
+            log.exception("reload failed, the old definitions stay")
+        else:
+            log.info("reloaded: registry %s, %d changes%s", registry.fingerprint, len(changes), _listed(changes))
+            return reader
+        return current
 
     async def _watch(self, redis: OpenRedis) -> None:
         """Keep the store's own health name up to date; the server's health does not depend on it."""
@@ -134,6 +155,11 @@ class App:
                 log.warning("the store %s", "answers again" if up else "does not answer")
             was = up
             await asyncio.sleep(PING_INTERVAL_S)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background task ended", exc_info=error)
 
 
 def connection_settings(settings: Settings) -> ConnectionSettings:

@@ -5,10 +5,12 @@ The order of force is flag, environment, file, default. The table in the README 
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,22 +19,37 @@ from recsvc.errors import ConfigError
 PREFIX: Final = "RECSVC_"
 
 
-def _setting(default: Any, text: str, *, minimum: float | None = None, choices: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
-    return field(default=default, metadata={"help": text, "minimum": minimum, "choices": choices})
+_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})", re.ASCII)
+_MAX_PORT: Final = 65_535
+_MAX_NUMBER: Final = 2**31 - 1
+"""Numbers go on to gRPC, whose options have 32 bits."""
+
+
+def _setting(
+    default: Any,  # noqa: ANN401  # its type is the setting's
+    text: str,
+    *,
+    minimum: float | None = None,
+    choices: tuple[str, ...] = (),
+    address: bool = False,
+) -> Any:  # noqa: ANN401  # a field
+    return field(default=default, metadata={"help": text, "minimum": minimum, "choices": choices, "address": address})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The server's settings; times are in the unit that the name ends with."""
 
-    listen: str = _setting("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one")
+    listen: str = _setting("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one", address=True)
     redis: str = _setting(
         "embedded",
         "the online store: redis://, rediss://, unix://, redis+cluster://, redis+sentinel:// URL, `embedded` (a private"
         " redis-server that ends with this process) or `embedded:DIR` (keeps its data in DIR)",
     )
     redis_timeout_ms: int = _setting(50, "the longest that one read of the store may take", minimum=1)
-    redis_connect_timeout_ms: int = _setting(500, "the longest that opening a connection to the store may take", minimum=1)
+    redis_connect_timeout_ms: int = _setting(
+        500, "the longest that opening a connection to the store may take", minimum=1
+    )
     redis_connections: int = _setting(32, "connections to the store, per node in a cluster", minimum=1)
     redis_at_start: str = _setting(
         "required", "whether the server starts while the store does not answer", choices=("required", "optional")
@@ -41,12 +58,18 @@ class Settings:
     deadline_margin_ms: int = _setting(5, "kept back from a caller's deadline for answering", minimum=0)
     max_rows: int = _setting(1_000, "rows that one GetFeaturesBatch may ask for", minimum=1)
     max_features: int = _setting(500, "features that one call may ask for", minimum=1)
-    max_cells: int = _setting(100_000, "values (rows x features, broadcast ones once) that one call may ask for", minimum=1)
+    max_cells: int = _setting(
+        100_000, "values (rows x features, broadcast ones once) that one call may ask for", minimum=1
+    )
     max_store_keys: int = _setting(5_000, "distinct rows of the store that one call may need", minimum=1)
-    max_reply_bytes: int = _setting(4_000_000, "bytes that an answer may have, computed before anything is read", minimum=1)
+    max_reply_bytes: int = _setting(
+        4_000_000, "bytes that an answer may have, computed before anything is read", minimum=1
+    )
     max_request_bytes: int = _setting(1_048_576, "bytes that a request may have", minimum=1_024)
     lame_duck_s: float = _setting(0.5, "after SIGTERM: how long to serve on while health says NOT_SERVING", minimum=0)
-    refuse_s: float = _setting(1.0, "after that: how long new calls get UNAVAILABLE before connections close", minimum=0)
+    refuse_s: float = _setting(
+        1.0, "after that: how long new calls get UNAVAILABLE before connections close", minimum=0
+    )
     log_level: str = _setting("info", "how much is logged", choices=("debug", "info", "warning", "error"))
 
 
@@ -84,7 +107,7 @@ def load(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -98,17 +121,39 @@ def _read(path: Path) -> dict[str, Any]:
 
 def parse(setting: Field[Any], value: object, where: str) -> object:
     """Return ``value`` as the setting's type; raises ConfigError that begins with ``where``."""
-    wanted = type(setting.default)
-    try:
-        parsed = value if isinstance(value, wanted) and not isinstance(value, bool) else wanted(str(value))
-    except ValueError:
-        raise ConfigError(f"{where}: {value!r} is not {_WANTED[wanted]}") from None
+    wanted: type[Any] = type(setting.default)
+    parsed = _converted(value, wanted)
+    if parsed is None:
+        shown = "" if wanted is str else f"{value!r} "  # what should be a text may hold a password
+        raise ConfigError(f"{where}: {shown}is not {_WANTED[wanted]}")
     minimum, choices = setting.metadata["minimum"], setting.metadata["choices"]
     if minimum is not None and not parsed >= minimum:
         raise ConfigError(f"{where}: {value!r} must be at least {minimum}")
+    if wanted is not str and parsed > _MAX_NUMBER:
+        raise ConfigError(f"{where}: {value!r} must be at most {_MAX_NUMBER}")
     if choices and parsed not in choices:
         raise ConfigError(f"{where}: {value!r} must be one of {', '.join(choices)}")
+    if setting.metadata["address"] and not _is_address(parsed):
+        raise ConfigError(f"{where}: {value!r} is not HOST:PORT, such as {setting.default}")
     return parsed
+
+
+def _converted(value: object, wanted: type[Any]) -> Any:  # noqa: ANN401  # of the type wanted, or None
+    """Return a value as TOML or a command line gives it in the type wanted; None where it is none of that type."""
+    if isinstance(value, bool) or not isinstance(value, str | int | wanted):
+        return None
+    if wanted is str and not isinstance(value, str):
+        return None
+    try:
+        parsed = wanted(value)
+    except ValueError:
+        return None
+    return None if isinstance(parsed, float) and not math.isfinite(parsed) else parsed
+
+
+def _is_address(text: str) -> bool:
+    match = _HOST_PORT.fullmatch(text)
+    return match is not None and int(match[2]) <= _MAX_PORT
 
 
 _WANTED: Final[dict[type, str]] = {int: "a whole number", float: "a number", str: "a text"}
@@ -118,8 +163,6 @@ def markdown_table() -> str:
     """Return the table of settings for the README."""
     lines = ["| flag | environment | default | meaning |", "|---|---|---|---|"]
     for setting in SETTINGS:
-        if setting.default is MISSING:
-            raise AssertionError(f"{setting.name} has no default")
         choices = setting.metadata["choices"]
         text = setting.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
         lines.append(f"| `{flag(setting)}` | `{variable(setting)}` | `{setting.default}` | {text} |")

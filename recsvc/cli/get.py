@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from recsvc.client import Client, FeatureBatch, FeatureRow, FeatureValue
+from recsvc.client import Client, FeatureBatch, FeatureRow
 from recsvc.client.context import ContextValue
 from recsvc.errors import ConfigError
 
@@ -31,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "words",
-        nargs="+",
+        nargs="*",  # a service of request context alone needs none
         metavar="KEY=ID | REFERENCE",
         help="join keys (user_id=196) and feature references (view:feature, view@v2:feature, view)",
     )
@@ -41,7 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="a field of the request context: a number, true, false, a time (2026-01-31T12:00:00Z, or now) or a text",
+        help='a field of the request context: a JSON value (3, 0.5, true, "3", [1, 2]), a time (2026-01-31T12:00:00Z,'
+        " or now) or a text",
     )
     parser.add_argument(
         "--server",
@@ -56,9 +60,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Ask and print; 0 where an answer came."""
-    entities = dict(_pair(w, "a join key") for w in args.words if "=" in w)
+    entities = pairs([w for w in args.words if "=" in w], "a join key")
     references = [w for w in args.words if "=" not in w]
-    context = {name: context_value(text) for name, text in (_pair(c, "--context") for c in args.context)}
+    context = {name: context_value(text) for name, text in pairs(args.context, "--context").items()}
     with Client(args.server, timeout=args.timeout) as client:
         row = client.get_features(
             entities, service=args.service, features=references, context=context, event_times=True
@@ -70,24 +74,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pair(text: str, what: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"{what} {text!r} is not NAME=VALUE")
-    return name, value
+def pairs(texts: Sequence[str], what: str) -> Mapping[str, str]:
+    """Read NAME=VALUE texts, each name once; raises ConfigError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{what} {text!r} is not NAME=VALUE")
+        if name in found:
+            raise ConfigError(f"{what} {name!r} is given twice")
+        found[name] = value
+    return found
 
 
 def context_value(text: str) -> ContextValue:
-    """Read a field of the request context as the type that its text looks like."""
+    """Read a field of the request context: a JSON value, a time, or else a text."""
     if text == "now":
         return datetime.now(UTC)
-    if text in ("true", "false"):
-        return text == "true"
-    for read in (int, float, _time):
-        try:
-            return read(text)
-        except ValueError:
-            continue
+    with contextlib.suppress(ValueError):
+        value = json.loads(text)
+        if isinstance(value, bool | int | float | str | list):
+            return value
+    with contextlib.suppress(ValueError):
+        return _time(text)
     return text
 
 
@@ -103,7 +112,7 @@ def print_row(console: Console, row: FeatureRow, now: datetime) -> None:
         table.add_column(column, no_wrap=column == "feature", overflow="fold")
     for feature in row.values():
         table.add_row(
-            feature.name, shown(feature), feature.status.name, feature.source.name, age(feature.event_time, now)
+            feature.name, text_of(feature.value), feature.status.name, feature.source.name, age(feature.event_time, now)
         )
     console.print(table)
     print_footer(console, row)
@@ -117,13 +126,8 @@ def print_footer(console: Console, answer: FeatureRow | FeatureBatch) -> None:
         console.print(f"[yellow]degraded: {degradation.reason.name} {degradation.view}[/yellow]")
 
 
-def shown(feature: FeatureValue) -> str:
-    """Return a value for the eye; long lists are cut."""
-    return text_of(feature.value)
-
-
 def text_of(value: object) -> str:
-    """Return a value for the eye: six digits, times to the second, long lists cut."""
+    """Return a value for the eye, as rich's markup: six digits, times to the second, long lists cut."""
     match value:
         case None:
             return "-"
@@ -131,8 +135,8 @@ def text_of(value: object) -> str:
             return f"{value:.6g}"
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
-        case str() | bool() | int():
-            return str(value)
+        case str():
+            return escape(value)
         case Sequence():
             items = [text_of(v) for v in value[:3]]
             more = f", … {len(value)}" if len(value) > len(items) else ""
@@ -156,7 +160,7 @@ def age(event_time: datetime | None, now: datetime) -> str:
 
 
 def document(row: FeatureRow) -> Mapping[str, object]:
-    """Return an answer as JSON has it; times are ISO 8601, UTC."""
+    """Return an answer as JSON has it; times are ISO 8601, UTC, and numbers that JSON has not are strings."""
     features = [
         {
             "name": f.name,
@@ -171,13 +175,19 @@ def document(row: FeatureRow) -> Mapping[str, object]:
         "features": features,
         "degraded": [{"reason": d.reason.name, "view": d.view} for d in row.degraded],
         "registry_fingerprint": row.registry_fingerprint,
-        "views": {v.view: v.version for v in row.views},
+        "views": [{"view": v.view, "version": v.version} for v in row.views],
     }
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        return value if isinstance(value, str | int | float | bool | None) else str(value)
-    return [_plain(v) for v in value]
+    match value:
+        case datetime():
+            return value.isoformat()
+        case float() if not math.isfinite(value):
+            return str(value)
+        case None | str() | bool() | int() | float():
+            return value
+        case Sequence():
+            return [_plain(v) for v in value]
+        case _:
+            return str(value)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -19,14 +17,12 @@ from recsvc.cli import store
 from recsvc.errors import ConfigError
 from recsvc.registry.loader import load as load_definitions
 from recsvc.registry.model import FeatureView
-from recsvc.registry.registry import Registry
+from recsvc.registry.schema import Schema
 
 if TYPE_CHECKING:
-    from recsvc.online.ingest import Loader
     from recsvc.online.ingest_report import LoadReport
 
 REJECTED_SHOWN: Final = 20
-FAILED: Final = 1
 _NOTES: Final = """\
 A FILE has a column for each join key (named like it) and each feature of the view, and one with the event time. Other
 columns are ignored, with a note. CSV and TSV name their columns in the first line; cells may be quoted with "; an empty
@@ -58,16 +54,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("view", metavar="VIEW", help="the view that the rows are of: its name, or name@v2")
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a Parquet, CSV or TSV file")
     store.add_redis(parser)
-    parser.add_argument("--strict", action="store_true", help="stop at the first bad row, status 1; its chunk is not written")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at the first bad row, status 1; its chunk is not written"
+    )
     parser.add_argument("--force", action="store_true", help="replace rows of the store also by older ones")
-    parser.add_argument("--rejected", metavar="FILE", type=Path, help="write all rejected rows there: place, tab, reason")
+    parser.add_argument(
+        "--rejected", metavar="FILE", type=Path, help="write all rejected rows there: place, tab, reason"
+    )
     parser.add_argument("--event-time-column", metavar="C", help="[the event_time of the view's source, or event_time]")
     parser.add_argument(
         "--event-time-unit",
         choices=("s", "ms", "us"),
         help="what plain numbers count since 1970 where a time is wanted (event time and TIMESTAMP features)",
     )
-    parser.add_argument("--delimiter", metavar="D", help="between cells; \\t is a tab [, in .csv; a tab in .tsv and .txt]")
+    parser.add_argument(
+        "--delimiter", metavar="D", help="between cells; \\t is a tab [, in .csv; a tab in .tsv and .txt]"
+    )
     parser.set_defaults(handler=run)
 
 
@@ -80,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"recsvc: {error}", file=sys.stderr)
         return store.WRONG_USAGE
     registry = load_definitions(args.definitions)
-    return store.run_loop(_Command(args, registry, registry.view(args.view), delimiter).load(url))
+    view = registry.view(args.view)
+    return store.run_loop(_load(args, view, registry.schema(view), url, delimiter))
 
 
 def _delimiter(text: str | None) -> str | None:
@@ -90,38 +93,100 @@ def _delimiter(text: str | None) -> str | None:
     return found
 
 
-class _Command:
-    """One run of the command."""
+async def _load(args: argparse.Namespace, view: FeatureView, schema: Schema, url: str, delimiter: str | None) -> int:
+    # Imported here: without the extra `data` the other commands must work, and with it they need not wait for it.
+    from recsvc.online.ingest import Loader, LoadSettings, open_reader  # noqa: PLC0415
+    from recsvc.online.ingest_convert import Converter  # noqa: PLC0415
+    from recsvc.online.ingest_report import Rejections  # noqa: PLC0415
+    from recsvc.online.ingest_rules import UNITS  # noqa: PLC0415
 
-    def __init__(self, args: argparse.Namespace, registry: Registry, view: FeatureView, delimiter: str | None) -> None:
-        self._args = args
-        self._registry = registry
-        self._view = view
-        self._delimiter = delimiter
-        self._signal: int | None = None
+    now, unit = store.now_micros(), UNITS.get(args.event_time_unit)
+    converter = Converter(view, schema, now_micros=now, event_time_column=args.event_time_column, unit=unit)
+    readers = [open_reader(path, delimiter) for path in args.files]
+    bar, stop = _Bar(view.label, sum(reader.size for reader in readers)), store.Stop()
+    with _writing(args.rejected) as rejected:
+        async with store.open_store(url) as opened:
+            loader = Loader(
+                converter,
+                opened.writer(),
+                now_micros=now,
+                settings=LoadSettings(strict=args.strict, force=args.force),
+                rejections=Rejections(rejected),
+                on_progress=bar.show,
+                should_stop=stop.wanted,
+            )
+            try:
+                with bar.shown(), stop.listening():
+                    report = await loader.load(readers)
+            except BaseException:
+                if loader.report().read:
+                    _tell(loader.report())
+                raise
+    _tell(report)
+    return stop.status or _status(report)
+
+
+@contextmanager
+def _writing(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--rejected {path}: cannot be written ({error.strerror})") from error
+    with file:
+        yield file
+
+
+class _Bar:
+    """The progress bar: how much of the files was read, and rows/s. Only where stderr is a terminal."""
+
+    def __init__(self, title: str, size: int) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TextColumn("{task.fields[rows]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(title, total=size, rows="")
 
     def __repr__(self) -> str:
-        return f"_Command({self._view.label}, {len(self._args.files)} files)"
+        return f"_Bar({self._progress.tasks[self._task].completed})"
 
-    async def load(self, url: str) -> int:
-        """Load all files; the exit status."""
-        # Here, not above: without the extra `data` the other commands must work, and with it they need not wait for it.
-        from recsvc.online.ingest import open_reader  # noqa: PLC0415
+    def shown(self) -> Progress:
+        """Show it while the block runs."""
+        return self._progress
 
-        readers = [open_reader(path, self._delimiter) for path in self._args.files]
-        with ExitStack() as stack:
-            rejected = stack.enter_context(_writing(self._args.rejected)) if self._args.rejected else None
-            bar = stack.enter_context(_bar(self._view.label, sum(reader.size for reader in readers)))
-            async with store.open_store(url) as opened:
-                loader = self._loader(opened.writer(), rejected, bar)
-                try:
-                    await loader.load(readers)
-                finally:
-                    bar.stop()
-                    report = loader.report()
-                    if report.read:
-                        self._tell(report)
-        return self._status(report)
+    def show(self, report: LoadReport, done: int) -> None:
+        """Move it on."""
+        self._progress.update(self._task, completed=done, rows=f"{report.rows_per_s:,.0f} rows/s")
 
-    def _loader(self, writer: Any, rejected: TextIO | None, bar: Progress) -> Loader:
-        pass
+
+def _tell(report: LoadReport) -> None:
+    """Print what is worth knowing of the rows on stderr, and the counts on stdout."""
+    lines = [*report.notes, *map(str, report.examples[:REJECTED_SHOWN])]
+    more = report.rejected - REJECTED_SHOWN
+    if more > 0:
+        lines.append(f"… and {more:,} more rejected rows; --rejected FILE writes them all down")
+    if report.end.value != "complete":
+        lines.append(_ENDS[report.end.value])
+    if lines:
+        print("\n".join(lines), file=sys.stderr)
+    print(report, flush=True)
+
+
+_ENDS: Final = {
+    "stopped": "stopped: what was written stays, loading again does the rest",
+    "strict": "stopped at a rejected row (--strict): neither it nor the rows of its chunk were written",
+}
+
+
+def _status(report: LoadReport) -> int:
+    nothing = report.rejected > 0 and report.rejected == report.read
+    return store.FAILED if nothing or report.end.value == "strict" else 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from recsvc import __version__
 from recsvc.cli import delete, demo, get, load, registry, serve
-from recsvc.client import ClientError
 from recsvc.errors import DefinitionError, RecsvcError
 
 FAILED: Final = 1
@@ -29,15 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         status: int = args.handler(args)
+        sys.stdout.flush()  # while a reader that went away can still be told from a failure
     except DefinitionError as error:
         print("\n".join(f"recsvc: {p}" for p in error.problems), file=sys.stderr)
         return FAILED
-    except (RecsvcError, ClientError) as error:
-        print(f"recsvc: {error}", file=sys.stderr)
+    except RecsvcError as error:
+        print(f"recsvc: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
         return FAILED
     return status

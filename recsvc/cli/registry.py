@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Sequence
+from datetime import datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recsvc.registry.compat import compare
 from recsvc.registry.loader import load
-from recsvc.registry.model import FeatureView, OnDemandView
+from recsvc.registry.model import Feature, FeatureView, OnDemandFeature, OnDemandView
 from recsvc.registry.registry import Registry
 
 BREAKING = 1
@@ -24,7 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     show.add_argument("definitions", metavar="DEFS", help="a Python file or module")
     show.add_argument("--json", action="store_true", help="print JSON instead of tables")
     show.set_defaults(handler=_show)
-    check = actions.add_parser("check", help="say everything that is wrong; status 1 if anything is", allow_abbrev=False)
+    check = actions.add_parser(
+        "check", help="say everything that is wrong; status 1 if anything is", allow_abbrev=False
+    )
     check.add_argument("definitions", metavar="DEFS", help="a Python file or module")
     check.set_defaults(handler=_check)
     diff = actions.add_parser(
@@ -61,24 +67,36 @@ def _show(args: argparse.Namespace) -> int:
         print(json.dumps(_document(registry), indent=2, ensure_ascii=False))
         return 0
     console = Console(soft_wrap=True)
-    console.print(f"registry {registry.fingerprint}")
-    for view in (*registry.views.values(), *registry.on_demand.values()):
+    console.print(f"registry {registry.fingerprint}", highlight=False)
+    for view in _views(registry):
         console.print(_view_table(registry, view))
     console.print(_services_table(registry))
     if registry.request:
-        console.print("request context: " + ", ".join(f"{f.name} {f.type}" for f in registry.request.values()), markup=False)
+        fields = ", ".join(f"{f.name} {f.type}" for f in registry.request.values())
+        console.print(f"request context: {fields}", markup=False)
     return 0
+
+
+def _views(registry: Registry) -> Sequence[FeatureView | OnDemandView]:
+    return [*registry.views.values(), *registry.on_demand.values()]
 
 
 def _view_table(registry: Registry, view: FeatureView | OnDemandView) -> Table:
     active = "active" if registry.active[view.name] == view.version else "not active"
-    table = Table(title=f"{view.label} ({active})", caption=_facts(view), title_justify="left", caption_justify="left")
+    title, caption = f"{view.label} ({active})", escape(_facts(view))
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in ("feature", "type", "default", "sensitivity", "description"):
         table.add_column(column, no_wrap=column == "feature")
     for feature in view.features:
-        default = "" if feature.default is None else repr(feature.default)
-        table.add_row(feature.name, str(feature.type).replace("[", r"\["), default, feature.sensitivity.value, feature.description)
+        cells = (str(feature.type), _default(feature.default), feature.sensitivity.value, feature.description)
+        table.add_row(feature.name, *map(escape, cells))
     return table
+
+
+def _default(default: object) -> str:
+    if default is None:
+        return ""
+    return str(default) if isinstance(default, datetime) else repr(default)
 
 
 def _facts(view: FeatureView | OnDemandView) -> str:
@@ -114,21 +132,37 @@ def _document(registry: Registry) -> dict[str, object]:
     return {
         "fingerprint": registry.fingerprint,
         "active": dict(registry.active),
-        "views": [_view_document(v) for v in (*registry.views.values(), *registry.on_demand.values())],
+        "views": [_view_document(v) for v in _views(registry)],
         "services": {s.name: list(s.features) for s in registry.services.values()},
         "request": {f.name: str(f.type) for f in registry.request.values()},
     }
 
 
 def _view_document(view: FeatureView | OnDemandView) -> dict[str, object]:
-    features = [
-        {"name": f.name, "type": str(f.type), "default": f.default, "description": f.description, "owner": f.owner, "sensitivity": f.sensitivity.value}
-        for f in view.features
-    ]
-    document: dict[str, object] = {"name": view.name, "version": view.version, "owner": view.owner, "features": features}
+    document: dict[str, object] = {
+        "name": view.name,
+        "version": view.version,
+        "owner": view.owner,
+        "features": [_feature_document(f) for f in view.features],
+    }
     if isinstance(view, FeatureView):
         document["join_keys"] = [e.join_key for e in view.entities]
         for name in ("freshness", "effective_max_age", "effective_ttl"):
             value = getattr(view, name)
             document[f"{name.removeprefix('effective_')}_s"] = None if value is None else value.total_seconds()
     return document
+
+
+def _feature_document(feature: Feature | OnDemandFeature) -> dict[str, object]:
+    """Return what a program wants to know of a feature; the default as rows have it (times as int microseconds)."""
+    default = None if feature.default is None else feature.type.normalize(feature.default)
+    if isinstance(default, float) and not math.isfinite(default):
+        default = str(default)
+    return {
+        "name": feature.name,
+        "type": str(feature.type),
+        "default": default,
+        "description": feature.description,
+        "owner": feature.owner,
+        "sensitivity": feature.sensitivity.value,
+    }

@@ -14,6 +14,8 @@ import uvloop
 
 from recsvc import config
 from recsvc.app import App, running
+from recsvc.registry.loader import load
+from recsvc.registry.registry import Registry
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,8 +27,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="Each setting can also be given by its environment variable, or in the file of --config.",
         allow_abbrev=False,
     )
-    parser.add_argument("definitions", metavar="DEFS", help="definitions: a Python file or module, with :NAME of the Registry if it has several")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings, named as the flags with _ for -")
+    parser.add_argument(
+        "definitions",
+        metavar="DEFS",
+        help="definitions: a Python file or module, with :NAME of the Registry if it has several",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file with settings, named as the flags with _ for -"
+    )
     add_settings(parser)
     parser.set_defaults(handler=run)
 
@@ -47,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 then."""
     settings = config.load(vars(args), file=args.config)
     set_up_logging(settings.log_level)
-    run_loop(_serve(settings, args.definitions))
+    # Before the loop takes the signals: it is the user's code, and Ctrl-C must be able to end it.
+    registry = load(args.definitions)
+    run_loop(_serve(settings, args.definitions, registry))
     return 0
 
 
@@ -62,11 +72,15 @@ def set_up_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
 
 
-async def _serve(settings: config.Settings, spec: str) -> None:
-    stopping = stop_event()
-    async with running(settings, spec) as app:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
-        print(announcement(app), flush=True)
+async def _serve(settings: config.Settings, spec: str, registry: Registry) -> None:
+    stopping, loop, reload = stop_event(), asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    async with running(settings, spec, registry) as app:
+        loop.add_signal_handler(signal.SIGHUP, app.reload)
+        if reload.is_set():
+            app.reload()
+        if not stopping.is_set():  # it may be, since what was started is ended in order only when it has started
+            print(announcement(app), flush=True)
         await stopping.wait()
         logging.getLogger(__name__).info("stopping: calls under way are finished, new ones refused")
 

@@ -1,11 +1,13 @@
-"""``--redis`` of the commands that write: where their store is, since they never start a throw-away one."""
+"""What the commands that write share: ``--redis`` without a throw-away store, and a clean stop at Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
+import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -15,6 +17,7 @@ from recsvc.online.redis_connect import ConnectionSettings
 from recsvc.online.redis_open import OpenRedis, open_redis
 
 VARIABLE: Final = "RECSVC_REDIS"
+FAILED: Final = 1
 WRONG_USAGE: Final = 2
 # Patient, and with room for all writes in flight: nobody waits for an answer in milliseconds here.
 _CONNECTION: Final = ConnectionSettings(connect_timeout_s=5.0, timeout_s=5.0, max_connections=128)
@@ -27,16 +30,17 @@ def add_redis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redis",
         metavar="URL",
-        help="the online store: a redis://, rediss://, unix://, redis+cluster:// or redis+sentinel:// URL, or embedded:DIR,"
-        f" which keeps its data in DIR and is shared with a server running on the same DIR [environment {VARIABLE}]",
+        help="the online store: a redis://, rediss://, unix://, redis+cluster:// or redis+sentinel:// URL, or"
+        " embedded:DIR, which keeps its data in DIR and is shared with a server running on the same DIR"
+        f" [environment {VARIABLE}]",
     )
 
 
 def store_url(flag: str | None, environment: Mapping[str, str]) -> str:
     """Return the URL of the store to write to. Raises ConfigError, one line that says what to set."""
     url = flag or environment.get(VARIABLE, "")
-    if url in ("", "embedded"):
-        problem = "a private Redis would end with this command" if url else "no store to write to"
+    if url in {"", "embedded", "embedded:"}:
+        problem = "a Redis of this command's own would end with it" if url else "there is no store to write to"
         raise ConfigError(f"{problem}: set --redis (or {VARIABLE}) to redis://HOST:PORT or to embedded:DIR")
     return url
 
@@ -50,10 +54,46 @@ async def open_store(url: str) -> AsyncIterator[OpenRedis]:
 
 def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a command's coroutine to its end."""
-    with asyncio_runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 
 
 def now_micros() -> int:
     """Return the wall clock in µs since 1970."""
     return time.time_ns() // 1_000
+
+
+class Stop:
+    """Knows whether the user (SIGINT) or the system (SIGTERM) wants the end; a second signal ends it at once."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __repr__(self) -> str:
+        return f"Stop({signal.Signals(self._number).name if self._number else 'not wanted'})"
+
+    @property
+    def status(self) -> int:
+        """The exit status, as shells have it: 130 after SIGINT; 0 where nobody wants the end."""
+        return 128 + self._number if self._number else 0
+
+    def wanted(self) -> bool:
+        """Whether to end."""
+        return self._number != 0
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals while the block runs, which must be in a running loop."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self._on_signal, loop, number)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
+        self._number = number
+        loop.remove_signal_handler(number)

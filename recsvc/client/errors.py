@@ -67,7 +67,7 @@ def from_rpc(error: Any, target: str, timeout: float) -> ClientError:  # noqa: A
         metadata = dict(info.metadata)
         return ClientError(code, text, reason=info.reason, violations=violations, metadata=metadata)
     if code is grpc.StatusCode.UNAVAILABLE:
-        cause = text.rpartition("last error: ")[2]
+        cause = text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ")
         return ClientError(code, f"cannot reach {target}: {cause}", reason="UNREACHABLE")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ClientError(code, f"{target} did not answer within {timeout:g} s", reason="TIMEOUT")

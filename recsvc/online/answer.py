@@ -1,4 +1,4 @@
-"""What an answer is made of, before it becomes a message: columns with what is known of each value, and what did not work."""
+"""What an answer is made of before it becomes a message: columns, what is known of each value, what did not work."""
 
 from __future__ import annotations
 
@@ -61,8 +61,9 @@ Row = bytes | None | Unread
 
 @dataclass(slots=True)
 class Column:
-    """Values of one feature: ``values`` has n (n × d for VECTOR; timestamps are int64 µs; strings and lists are
-    object arrays).
+    """Values of one feature.
+
+    ``values`` has n (n × d for VECTOR; timestamps are int64 µs; strings and lists are object arrays).
 
     ``statuses`` and ``sources`` have n bytes, or 1 where it is the same for all. A slot without a value holds NaN, 0
     or empty.
@@ -78,7 +79,8 @@ class Column:
 
     def has_value(self) -> npt.NDArray[np.bool_]:
         """Say of each value (or of all, in one) whether there is one."""
-        return (self.statuses != Status.NULL_VALUE) & (self.sources != Source.NONE)
+        there: npt.NDArray[np.bool_] = (self.statuses != Status.NULL_VALUE) & (self.sources != Source.NONE)
+        return there
 
     def take(self, places: npt.NDArray[np.intp]) -> Column:
         """Return the column of the rows at ``places``."""
@@ -89,7 +91,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call, checked: how many rows, the ids of each join key and the context (both of length ``rows``, or 1 for all rows)."""
+    """A call, checked: how many rows, the ids of each join key and the context.
+
+    Ids and context have ``rows`` values, or 1 for all rows.
+    """
 
     rows: int
     ids: Mapping[str, Sequence[str]]

@@ -53,10 +53,10 @@ class ViewColumns:
         return f"ViewColumns({self._view.label})"
 
     def decode(self, read: ViewRead, rows: Sequence[Row], now_micros: int) -> Decoded:
-        """Return the columns that ``read`` needs from the rows of its view; ``now_micros`` is the time of the answer."""
+        """Return the columns that ``read`` needs from the rows of its view at the time ``now_micros`` of the answer."""
         places = [i for i, row in enumerate(rows) if isinstance(row, bytes)]
+        present = [row for row in rows if isinstance(row, bytes)]
         whole = len(places) == len(rows)
-        present: list[bytes] = rows if whole else [rows[i] for i in places]  # type: ignore[assignment]  # those that are bytes
         block = self._codec.decode(present, read.columns)
         states = self._states(block, now_micros)
         if whole:
@@ -70,7 +70,8 @@ class ViewColumns:
                 columns[index] = Column(self._codec.schema.types[index], block.values[index], ALL_PRESENT, ALL_STORE)
             else:
                 columns[index] = self._column(index, block, states, None if whole else np.array(places, np.intp))
-        return Decoded(columns, event_micros, list(self._degraded(rows, block)), int(block.corrupt.sum()), block.reasons)
+        corrupt = int(block.corrupt.sum())
+        return Decoded(columns, event_micros, list(self._degraded(rows, corrupt)), corrupt, block.reasons)
 
     def _states(self, block: Block, now_micros: int) -> Bytes:
         """Return what is known of each decoded row as a whole; rows without one lose their event time."""
@@ -104,10 +105,10 @@ class ViewColumns:
             fill(values, lacking, of, default)
         return Column(of, values, statuses, sources)
 
-    def _degraded(self, rows: Sequence[Row], block: Block) -> Iterator[tuple[Degraded, str]]:
+    def _degraded(self, rows: Sequence[Row], corrupt: int) -> Iterator[tuple[Degraded, str]]:
         if any(row is UNREAD for row in rows):
             yield Degraded.STORE_UNAVAILABLE, self._view.label
-        if block.corrupt.any():
+        if corrupt:
             yield Degraded.CORRUPT_ROW, self._view.label
 
 
@@ -128,7 +129,7 @@ def _spread(
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One view's columns by feature index, its rows' event times, what did not work, how many rows were corrupt, and why some of them were."""
+    """One view's columns by feature index, its rows' event times, what did not work, how many rows are corrupt, why."""
 
     columns: dict[int, Column]
     event_micros: npt.NDArray[np.int64]

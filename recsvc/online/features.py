@@ -24,7 +24,10 @@ ViewKey = tuple[str, int]
 
 @dataclass(slots=True)
 class _Read:
-    """The rows of one view in one call: distinct ``keys``, and where each row of the call finds its own (None: they are one to one)."""
+    """The rows of one view in one call: distinct ``keys``, and where each row of the call finds its own.
+
+    ``inverse`` None: they are one to one.
+    """
 
     keys: list[bytes]
     inverse: npt.NDArray[np.intp] | None
@@ -41,7 +44,10 @@ class Work:
 
 
 class FeatureReader:
-    """Reads features of one registry. A new registry is a new FeatureReader, so that a call sees one of them from start to end."""
+    """Reads features of one registry.
+
+    A new registry is a new FeatureReader, so that a call sees one of them from start to end.
+    """
 
     def __init__(
         self, registry: Registry, store: RowReader, counters: Counters, *, now_micros: Callable[[], int], max_keys: int
@@ -60,7 +66,10 @@ class FeatureReader:
         return f"FeatureReader({self.registry!r}, {self._store!r})"
 
     async def read(self, plan: ReadPlan, request: Request, timeout_s: float) -> Answer:
-        """Return the answer to ``request``; the store has ``timeout_s`` seconds. Raises LimitError for too many distinct keys."""
+        """Return the answer to ``request``; the store has ``timeout_s`` seconds.
+
+        Raises LimitError for too many distinct keys.
+        """
         reads = [self._read_of(r, request.ids) for r in plan.reads]
         rows = await self._rows(reads, timeout_s)
         now = self._now_micros()
@@ -139,10 +148,8 @@ class FeatureReader:
 
 
 def _distinct(keys: list[bytes]) -> _Read:
-    places = dict.fromkeys(keys)
-    if len(places) == len(keys):
+    if len(set(keys)) == len(keys):
         return _Read(keys, None)
-    for index, key in enumerate(places):
-        places[key] = index  # type: ignore[assignment]  # fromkeys starts with None
-    inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))  # type: ignore[arg-type]  # all are set
+    places: dict[bytes, int] = {}
+    inverse = np.fromiter((places.setdefault(k, len(places)) for k in keys), np.intp, len(keys))
     return _Read(list(places), inverse)

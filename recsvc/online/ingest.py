@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from recsvc.errors import ConfigError, StoreUnavailableError
 from recsvc.online.ingest_convert import Converted, Converter
@@ -24,6 +25,7 @@ from recsvc.registry.model import FeatureView
 from recsvc.registry.schema import Schema
 
 _PARQUET: Final = frozenset({".parquet", ".pq"})
+_T = TypeVar("_T")
 
 
 class RowWriter(Protocol):
@@ -147,7 +149,7 @@ class Loader:
             surplus = self._converter.check(reader.columns, reader.name)
             if surplus:
                 self._notes.append(f"{reader.name}: ignored column{'s' * (len(surplus) > 1)} {', '.join(surplus)}")
-        await self._writer.prepare(self._converter.view, self._converter.schema)
+        await self._within(partial(self._writer.prepare, self._converter.view, self._converter.schema))
         async with self._flight:
             await self._load(readers)
         return self.report()
@@ -194,12 +196,14 @@ class Loader:
         rows = self._codec.encode(converted.event_micros, write_micros, converted.columns)
         if self._newest is not None:
             keys, rows = self._newest.of(keys, rows, converted.event_micros.tolist())
-        await self._flight.start(self._write(keys, rows))
+        write = partial(self._writer.write, self._converter.view, keys, rows, force=self._settings.force)
+        await self._flight.start(self._within(write))
 
-    async def _write(self, keys: Sequence[bytes], rows: Sequence[bytes]) -> WriteResult:
+    async def _within(self, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Give up on a store that does not answer, which the connections themselves never do."""
         try:
             async with asyncio.timeout(self._settings.write_timeout_s):
-                return await self._writer.write(self._converter.view, keys, rows, force=self._settings.force)
+                return await call()
         except TimeoutError:
             seconds = self._settings.write_timeout_s
-            raise StoreUnavailableError(f"the store did not take a write within {seconds:g} s") from None
+            raise StoreUnavailableError(f"the store did not answer a write within {seconds:g} s") from None

@@ -31,7 +31,8 @@ class CsvReader:
 
     unit = "line"
 
-    def __init__(self, path: Path, delimiter: str) -> None:
+    def __init__(self, path: Path, delimiter: str, *, block_bytes: int = BLOCK_BYTES) -> None:
+        self._block_bytes = block_bytes
         self.name = str(path)
         self._path = path
         self._delimiter = delimiter
@@ -57,7 +58,7 @@ class CsvReader:
         return pa_csv.open_csv(
             tap,
             # One thread: with several, Arrow does not know the number of a malformed row.
-            read_options=pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            read_options=pa_csv.ReadOptions(use_threads=False, block_size=self._block_bytes),
             parse_options=pa_csv.ParseOptions(
                 delimiter=self._delimiter,
                 newlines_in_values=True,

@@ -53,8 +53,8 @@ class ParquetReader:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         with unreadable(self.name):
-            self._file = pa_parquet.ParquetFile(path)
             self.size = path.stat().st_size
+            self._file = pa_parquet.ParquetFile(path)
         self.columns = self._file.schema_arrow
 
     def __repr__(self) -> str:

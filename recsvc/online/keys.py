@@ -49,7 +49,7 @@ class KeyMaker:
         return f"KeyMaker(fs:{{…{self._middle}…{self._suffix})"
 
     def keys(self, columns: Sequence[Sequence[str]]) -> list[bytes]:
-        """Return one key per row. ``columns`` has the ids of each entity of the view, all of one length; they are right ids (see ids)."""
+        """Return one key per row; ``columns`` has the ids (see ids) of each entity of the view, all of one length."""
         escaped = [_escaped(column) for column in columns]
         spread = self._first.spread
         if spread is None:

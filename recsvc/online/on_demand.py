@@ -30,8 +30,7 @@ class WrongResultError(Exception):
 
 
 def apply(feature: OnDemandFeature, arrays: Mapping[str, npt.NDArray[Any]], n: int) -> npt.NDArray[Any]:
-    """Run the function on arrays of n rows (or 1, for all rows) by parameter, and return its n values in the
-    feature's type.
+    """Run the function on arrays of n rows (or 1, for all rows) by parameter; return its n values.
 
     TIMESTAMP comes and goes as int64 microseconds, VECTOR as n × d, strings and lists as object arrays. Raises
     WrongResultError, and whatever the function raises.
@@ -81,7 +80,9 @@ def compute(feature: OnDemandFeature, inputs: Sequence[tuple[str, Column]], n: i
     return _finished(feature, values, statuses, usable)
 
 
-def _finished(feature: OnDemandFeature, values: npt.NDArray[Any], statuses: Bytes, usable: npt.NDArray[np.bool_]) -> Column:
+def _finished(
+    feature: OnDemandFeature, values: npt.NDArray[Any], statuses: Bytes, usable: npt.NDArray[np.bool_]
+) -> Column:
     sources = np.full(len(values), Source.COMPUTED, np.uint8)
     if usable.all():
         return Column(feature.type, values, statuses, sources)

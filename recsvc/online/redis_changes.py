@@ -7,12 +7,13 @@ and scans the rows again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.keys import ParsedKey, parse
@@ -21,6 +22,8 @@ from recsvc.registry.model import FeatureView
 MAX_ENTRIES: Final = 100_000
 """About how many entries a stream keeps (about 10 MB)."""
 START: Final = b"0-0"
+"""Where to begin in a stream that has no entry yet."""
+_MICROS: Final = re.compile(rb"-?[0-9]{1,19}")
 
 
 def stream_key(view: str) -> str:
@@ -71,32 +74,41 @@ class RedisChangeFeed:
         return f"RedisChangeFeed({self._stream})"
 
     async def position(self) -> bytes:
-        """Return the id of the newest entry: where to begin when the rows are about to be scanned. Raises StoreUnavailableError."""
-        newest = await self._call(self._client.xrevrange(self._stream, count=1))
-        return newest[0][0] if newest else START
+        """Return the id of the newest entry: where to begin when the rows are about to be scanned.
+
+        Raises StoreUnavailableError.
+        """
+        newest = await _guarded(self._client.xrevrange(self._stream, count=1))
+        return bytes(newest[0][0]) if newest else START
 
     async def since(self, last: bytes, *, count: int = 1_000) -> Changes:
         """Return up to ``count`` changes after entry ``last``, without waiting. Raises StoreUnavailableError.
 
         The entry ``last`` itself is read too: where it is no longer there, what followed it may be gone as well, and
-        that is a gap.
+        that is a gap. After a gap, take ``position()`` anew and scan the rows.
         """
-        entries = await self._call(self._client.xrange(self._stream, min=last, count=count + 1))
-        gap = last != START and (not entries or entries[0][0] != last)
-        fresh = [e for e in entries if e[0] != last]
+        entries = await _guarded(self._client.xrange(self._stream, min=last, count=count + 1))
+        if last == START:  # no entry that could be missing: the stream must be too short to have lost any
+            gap = len(entries) > 0 and await _guarded(self._client.xlen(self._stream)) >= MAX_ENTRIES
+        else:
+            gap = not entries or entries[0][0] != last
+        fresh = [e for e in entries if e[0] != last][:count]
         found = tuple(c for c in map(_change, fresh) if c is not None)
         return Changes(found, fresh[-1][0] if fresh else last, gap)
 
-    async def _call(self, call):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # any awaitable of redis-py, whose types are loose
-        try:
-            return await call
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"reading the change feed failed: {error}") from error
+
+async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # what redis-py returns is typed loosely
+    try:
+        return await call
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise StoreUnavailableError(f"reading the change feed failed: {error}") from error
 
 
 def _change(entry: tuple[bytes, dict[bytes, bytes]]) -> Change | None:
+    """Return what an entry announces; None for one that is not as the format has it, which a scan makes good for."""
     fields = entry[1]
     parsed = parse(fields.get(b"key", b""))
-    if parsed is None:
+    event_time = fields.get(b"event_time_us", b"")
+    if parsed is None or _MICROS.fullmatch(event_time) is None:
         return None
-    return Change(fields[b"key"], parsed, int(fields.get(b"event_time_us", b"0")))
+    return Change(fields[b"key"], parsed, int(event_time))

@@ -1,8 +1,8 @@
 """Erases an entity: every row of it, and of pairs with it, becomes a tombstone, also in views that the registry lost.
 
-Rows are found by a scan of all keys on every master: an entity can be the second of a pair, whose tag is then that of the
-first. A tombstone's event time is when it was deleted, and it goes through the writer's ordering: loading older data does
-not bring the row back while the tombstone lasts, newer data does.
+Rows are found by a scan of all keys on every master: an entity can be the second of a pair, whose tag is then that of
+the first. A tombstone's event time is when it was deleted, and it goes through the writer's ordering: while it lasts,
+loading older data does not bring the row back, newer data does.
 """
 
 from __future__ import annotations

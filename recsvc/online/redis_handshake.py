@@ -78,6 +78,22 @@ class _TlsConnection(Connection):
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), "ssl": self._tls}
 
+    async def disconnect(
+        self,
+        nowait: bool = False,  # noqa: FBT001, FBT002 - redis-py's signature
+        error: Exception | None = None,
+        failure_count: int | None = None,
+        health_check_failed: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Close; at once where redis-py does not wait for it.
+
+        It does not wait after an error, and asyncio would keep the socket for the TLS farewell, up to 30 s with a
+        server that hangs.
+        """
+        if nowait and self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(nowait, error, failure_count, health_check_failed)
+
 
 class TcpConnection(_HelloConnection, Connection):
     """TCP, our handshake."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from recsvc.errors import StartupError
 from recsvc.online.redis_connect import ConnectionSettings, connect, parse, probe
@@ -56,7 +56,7 @@ class OpenRedis:
         try:
             async with asyncio.timeout(timeout_s):
                 await self.client.ping()
-        except (RedisError, OSError):  # TimeoutError is an OSError
+        except (RedisError, RedisClusterException, OSError):  # TimeoutError is an OSError
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Reads rows from Redis: one MGET from a single server; from a cluster one MGET per hash tag, in one pipeline per node."""
+"""Reads rows from Redis: one MGET from a single server; from a cluster one per hash tag, in one pipeline per node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import PipelineCommand
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterError, MovedError, RedisError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    SlotNotCoveredError,
+    TryAgainError,
+)
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.answer import UNREAD, Row
@@ -25,10 +32,14 @@ KEYS_PER_COMMAND: Final = 1_000
 """Keys of one MGET: more would keep Redis from other clients for over about half a millisecond."""
 TAGS_KEPT: Final = 65_536
 """Hash tags whose slot is remembered; a slot costs 1 µs to compute in Python."""
+TOPOLOGY_TIMEOUT_S: Final = 1.0
+"""How long one look for a cluster's new topology may take: a node that hangs must not keep us from asking others."""
+_FAILURES: Final = (RedisError, RedisClusterException, OSError)
+"""What redis-py raises where a server does not answer; the cluster's own errors are no RedisError."""
 
 
 class RedisRowStore:
-    """Reads from one server (also behind Sentinel), on at most ``connections`` connections; further reads wait for one."""
+    """Reads from one server (also behind Sentinel), on at most ``connections`` connections; others wait for one."""
 
     def __init__(self, client: Redis, counters: Counters, *, connections: int) -> None:
         self._client = client
@@ -46,13 +57,16 @@ class RedisRowStore:
                 for start in range(0, len(keys), KEYS_PER_COMMAND):
                     rows += await self._client.execute_command("MGET", *keys[start : start + KEYS_PER_COMMAND])
                 return rows
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:  # TimeoutError is an OSError
             self._counters.unavailable("redis", _reason(error))
             raise StoreUnavailableError("the store did not answer") from error
 
 
 class RedisClusterRowStore:
-    """Reads from a cluster, on at most ``connections`` per node; keys of a node that does not answer are UNREAD, the others are answered."""
+    """Reads from a cluster, on at most ``connections`` per node.
+
+    Keys of a node that does not answer are UNREAD, the others are answered.
+    """
 
     def __init__(self, client: RedisCluster, counters: Counters, *, connections: int) -> None:
         self._client = client
@@ -72,18 +86,23 @@ class RedisClusterRowStore:
                 await self._client.initialize()
                 by_node = self._by_node(keys)
                 await asyncio.gather(*(self._read_node(node, tags, keys, rows) for node, tags in by_node.items()))
-        except (RedisError, OSError, TimeoutError) as error:
-            self._counters.unavailable("redis cluster", _reason(error))
+        except _FAILURES as error:  # TimeoutError is an OSError; rows that have come are kept
+            self._lost("redis cluster", error)
         return rows
 
     def _by_node(self, keys: Sequence[bytes]) -> dict[ClusterNode, list[list[int]]]:
-        """Group the indices of keys by tag, and those by the node that has the tag's slot."""
+        """Group the indices of keys by tag, at most KEYS_PER_COMMAND, and those by the node that has the tag's slot."""
         tags: dict[bytes, list[int]] = defaultdict(list)
         for index, key in enumerate(keys):
             tags[tag_of(key)].append(index)
         nodes: dict[ClusterNode, list[list[int]]] = defaultdict(list)
         for tag, indices in tags.items():
-            nodes[self._client.nodes_manager.get_node_from_slot(self._slot(tag))].append(indices)
+            try:
+                node = self._client.nodes_manager.get_node_from_slot(self._slot(tag))
+            except SlotNotCoveredError as error:
+                self._lost("redis cluster", error)
+            else:
+                nodes[node] += [indices[i : i + KEYS_PER_COMMAND] for i in range(0, len(indices), KEYS_PER_COMMAND)]
         return nodes
 
     def _slot(self, tag: bytes) -> int:
@@ -100,8 +119,8 @@ class RedisClusterRowStore:
         commands = [PipelineCommand(i, "MGET", *[keys[k] for k in indices]) for i, indices in enumerate(tags)]
         try:
             await node.execute_pipeline(commands)
-        except (RedisError, OSError) as error:
-            self._lost(node, error)
+        except _FAILURES as error:
+            self._lost(node.name, error)
             return
         for command, indices in zip(commands, tags, strict=True):
             await self._take(node, command, indices, keys, rows)
@@ -118,24 +137,25 @@ class RedisClusterRowStore:
         if isinstance(result, AskError | MovedError | TryAgainError):  # slots are moving: redis-py follows, and learns
             try:
                 result = await self._client.mget_nonatomic([keys[k] for k in indices])
-            except (RedisError, OSError) as error:
+            except _FAILURES as error:
                 result = error
         if isinstance(result, Exception):
-            self._lost(node, result)
+            self._lost(node.name, result)
             return
         for index, row in zip(indices, result, strict=True):
             rows[index] = row
 
-    def _lost(self, node: ClusterNode, error: Exception) -> None:
-        """Count a node that did not answer, and look once whether the cluster has moved its slots."""
-        self._counters.unavailable(node.name, _reason(error))
+    def _lost(self, place: str, error: Exception) -> None:
+        """Count what did not answer, and look once whether the cluster has moved its slots."""
+        self._counters.unavailable(place, _reason(error))
         if self._refresh is None or self._refresh.done():
             self._refresh = asyncio.create_task(self._learn_topology())
 
     async def _learn_topology(self) -> None:
         try:
-            await self._client.nodes_manager.initialize()
-        except (RedisError, OSError, ClusterError) as error:
+            async with asyncio.timeout(TOPOLOGY_TIMEOUT_S):
+                await self._client.nodes_manager.initialize()
+        except _FAILURES as error:
             self._counters.unavailable("redis cluster", _reason(error))
 
     async def close(self) -> None:

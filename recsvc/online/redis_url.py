@@ -151,7 +151,8 @@ def _split(url: str) -> _Parts:
     rest, fragment, _ = rest.partition("#")
     rest, _, options = rest.partition("?")
     authority, slash, path = rest.partition("/")
-    if fragment or "@" in options or ("@" in path and scheme != "unix"):
+    # `unix:///a@b.sock` is plain; after a login, an @ in the path may as well be one in the password.
+    if fragment or "@" in options or ("@" in path and (scheme != "unix" or "@" in authority)):
         _wrong(scheme, f"has a delimiter where none belongs: {_ENCODE}")
     login, at, hosts = authority.rpartition("@")
     return _Parts(scheme, login if at else None, hosts, slash + path, options)

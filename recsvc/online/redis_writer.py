@@ -11,12 +11,13 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from recsvc.errors import DefinitionError, StoreUnavailableError
 from recsvc.online.keys import tag_of
@@ -55,7 +56,14 @@ for i, key in ipairs(KEYS) do
 end
 return table.concat(done)
 """
+_WRITTEN: Final = ord("1")
 _SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_RECORD_SCRIPT: Final = """
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+"""Records a schema where the record is still what was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +89,19 @@ class RedisRowWriter:
         """Make sure that rows of ``schema`` fit those that are stored, and record it where it is the longest so far.
 
         The record is ``fs:schema:VIEW:vN``, a JSON list of ``name:LAYOUT``. Raises DefinitionError where neither
-        schema is a prefix of the other.
+        schema is a prefix of the other, StoreUnavailableError.
         """
         key = f"fs:schema:{view.name}:v{view.version}"
         ours = list(schema.lines)
-        stored = await _guarded(self._client.get(key))
-        theirs: list[str] = [] if stored is None else json.loads(stored)
-        shared = min(len(ours), len(theirs))
-        if ours[:shared] != theirs[:shared]:
-            place = next(i for i in range(shared) if ours[i] != theirs[i])
-            raise DefinitionError(
-                [
-                    f"view {view.label}: the store holds rows whose feature {place + 1} is {theirs[place]!r}, here it is"
-                    f" {ours[place]!r}; give the view a new version"
-                ]
-            )
-        if len(ours) > len(theirs):
-            await _guarded(self._client.set(key, json.dumps(ours)))
+        while True:
+            stored = await _guarded(self._client.get(key)) or b""
+            theirs = _recorded(view, stored)
+            _ensure_prefix(view, theirs, ours)
+            if len(ours) <= len(theirs):
+                return
+            swap = self._client.execute_command("EVAL", _RECORD_SCRIPT, 1, key, stored, json.dumps(ours))
+            if await _guarded(swap):
+                return  # else somebody else recorded theirs meanwhile, which must fit too
 
     async def write(
         self, view: FeatureView, keys: Sequence[bytes], rows: Sequence[bytes], *, force: bool = False
@@ -106,8 +110,7 @@ class RedisRowWriter:
 
         Raises StoreUnavailableError; what was written until then stays.
         """
-        ttl = view.effective_ttl
-        return await self.put(view, keys, rows, None if ttl is None else round(ttl.total_seconds() * 1000), force=force)
+        return await self.put(view, keys, rows, _milliseconds(view.effective_ttl), force=force)
 
     async def bury(
         self, view: FeatureView, keys: Sequence[bytes], event_micros: int, write_micros: int, ttl_ms: int
@@ -127,12 +130,14 @@ class RedisRowWriter:
     ) -> WriteResult:
         """Write rows with a TTL of their own (None: for ever), and announce those of mirrored views."""
         groups = self._groups(keys)
-        done = await asyncio.gather(*(self._write_group(g, keys, rows, ttl_ms, force=force) for g in groups))
-        written = [
-            i for group, flags in zip(groups, done, strict=True) for i, f in zip(group, flags, strict=True) if f == 49
-        ]  # noqa: PLR2004, E501  # '1'
+        calls = [self._write_group(g, keys, rows, ttl_ms, force=force) for g in groups]
+        done = await asyncio.gather(*calls, return_exceptions=True)  # what was written is announced, whatever failed
+        written = [i for group, flags in zip(groups, done, strict=True) for i in _written(group, flags)]
         if view.mirrored and written:
             await _guarded(announce(self._client, view, [(keys[i], rows[i]) for i in written]))
+        for failure in done:
+            if isinstance(failure, BaseException):
+                raise failure
         return WriteResult(len(written), len(keys) - len(written))
 
     def _groups(self, keys: Sequence[bytes]) -> list[Sequence[int]]:
@@ -147,18 +152,56 @@ class RedisRowWriter:
     async def _write_group(
         self, group: Sequence[int], keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int | None, *, force: bool
     ) -> bytes:
-        arguments = [len(group), *[keys[i] for i in group], ttl_ms or 0, int(force), *[rows[i] for i in group]]
+        arguments: list[bytes | int] = [
+            len(group),
+            *[keys[i] for i in group],
+            ttl_ms or 0,
+            int(force),
+            *[rows[i] for i in group],
+        ]
         async with self._slots:
             try:
-                return await _guarded(self._client.execute_command("EVALSHA", _SHA, *arguments))  # type: ignore[no-any-return]
+                flags = await _guarded(self._client.execute_command("EVALSHA", _SHA, *arguments))
             except NoScriptError:
-                return await _guarded(self._client.execute_command("EVAL", _SCRIPT, *arguments))  # type: ignore[no-any-return]
+                flags = await _guarded(self._client.execute_command("EVAL", _SCRIPT, *arguments))
+        return bytes(flags)
 
 
-async def _guarded(call):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # any awaitable of redis-py, whose types are loose
+def _written(group: Sequence[int], flags: bytes | BaseException) -> list[int]:
+    """Return the indices of those rows of a group that the script wrote."""
+    if isinstance(flags, BaseException):
+        return []
+    return [index for index, flag in zip(group, flags, strict=True) if flag == _WRITTEN]
+
+
+def _milliseconds(ttl: timedelta | None) -> int | None:
+    """Return a TTL as Redis takes it; 0 would be for ever."""
+    return None if ttl is None else max(1, ttl // timedelta(milliseconds=1))
+
+
+def _recorded(view: FeatureView, stored: bytes) -> list[str]:
+    """Read the record of a view's schema; empty where there is none."""
+    try:
+        lines = json.loads(stored or b"[]")
+    except ValueError:
+        lines = None
+    if not isinstance(lines, list):
+        key = f"fs:schema:{view.name}:v{view.version}"
+        raise DefinitionError([f"view {view.label}: {key} in the store is not a JSON list of 'name:TYPE'; delete it"])
+    return lines
+
+
+def _ensure_prefix(view: FeatureView, theirs: Sequence[str], ours: Sequence[str]) -> None:
+    for place, (stored, here) in enumerate(zip(theirs, ours, strict=False), 1):
+        if stored != here:
+            found = f"the store holds rows whose feature {place} is {stored!r}, here it is {here!r}"
+            raise DefinitionError([f"view {view.label}: {found}; give the view a new version"])
+
+
+async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # what redis-py returns is typed loosely
     try:
         return await call
     except NoScriptError:
         raise
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise StoreUnavailableError(f"writing to the store failed: {error}") from error

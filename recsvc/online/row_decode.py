@@ -42,19 +42,23 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Rows that begin with the same 8 bytes, and where they are among all; ``at`` None: they are all there are."""
+    """Rows that begin with the same 8 bytes, and where they are among all; ``at`` None: they are all there are.
+
+    ``fixed``: how many bytes of each do not belong to its tail, at least.
+    """
 
     rows: Sequence[bytes]
     at: Int64Array | None = None
+    fixed: int = HEADER_BYTES
 
     @property
     def places(self) -> Any:  # noqa: ANN401  # an index of numpy's: a slice, or indices
         return slice(None) if self.at is None else self.at
 
-    def pick(self, which: BoolArray) -> _Group:
+    def pick(self, which: BoolArray, fixed: int) -> _Group:
         """Return the group of some of these rows."""
         at = np.flatnonzero(which) if self.at is None else self.at[which]
-        return _Group([r for r, picked in zip(self.rows, which, strict=True) if picked], at)
+        return _Group([r for r, picked in zip(self.rows, which, strict=True) if picked], at, fixed)
 
 
 class RowDecoder:
@@ -129,7 +133,7 @@ class RowDecoder:
             else:
                 column = None
             if self._schema.types[index].kind in VARIABLE:
-                self._read_tails(block, group, found, fixed[field_name(index)].tolist(), column, index)
+                self._read_tails(block, group, fixed[field_name(index)], column, index)
             else:
                 self._read_numbers(block, group, fixed[field_name(index)], column, index)
 
@@ -147,24 +151,18 @@ class RowDecoder:
             at = there if group.at is None else group.at[there]
             self._column(block, index)[at] = values[there]
 
-    def _read_tails(  # noqa: PLR0913  # one column of one group
-        self,
-        block: Block,
-        group: _Group,
-        found: Layout,
-        spans: list[list[int]],
-        missing: BoolArray | None,
-        index: int,
+    def _read_tails(
+        self, block: Block, group: _Group, places: npt.NDArray[Any], missing: BoolArray | None, index: int
     ) -> None:
         """Read a column whose values lie behind the fixed part; a place outside the tail makes that row corrupt."""
         read, out = UNPACK[self._schema.types[index].kind], self._column(block, index)
-        nulls = [False] * len(spans) if missing is None else missing.tolist()
+        nulls = [False] * len(places) if missing is None else missing.tolist()
         at = range(len(block)) if group.at is None else group.at.tolist()
-        for i, row, (start, length), null in zip(at, group.rows, spans, nulls, strict=True):
+        for i, row, (start, length), null in zip(at, group.rows, places.tolist(), nulls, strict=True):
             if null:
                 continue
             try:
-                out[i] = read(_tail_piece(row, found, start, length))
+                out[i] = read(_tail_piece(row, group.fixed, start, length))
             except RowFormatError as error:
                 block.corrupt[i] = True
                 block.reasons.append(str(error))
@@ -199,17 +197,17 @@ def _of_right_size(block: Block, group: _Group, found: Layout) -> _Group:
     """Return the rows that are as long as their writer's feature count says; mark the others as corrupt."""
     sizes = {len(r) for r in group.rows}
     if sizes == {found.size} or (found.variable and min(sizes) >= found.smallest):
-        return group
+        return _Group(group.rows, group.at, found.smallest)
     fits = np.array([len(r) >= found.smallest if found.variable else len(r) == found.size for r in group.rows])
     block.reasons.append(
         f"a row of {found.written} features has {min(sizes)} to {max(sizes)} bytes, not {found.smallest}"
     )
     block.corrupt[group.places] = ~fits
-    return group.pick(fits)
+    return group.pick(fits, found.smallest)
 
 
-def _tail_piece(row: bytes, found: Layout, start: int, length: int) -> bytes:
-    if start < found.smallest or start + length > len(row):
+def _tail_piece(row: bytes, fixed: int, start: int, length: int) -> bytes:
+    if start < fixed or start + length > len(row):
         raise RowFormatError("a value's place is outside its row's tail")
     return row[start : start + length]
 

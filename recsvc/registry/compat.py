@@ -6,17 +6,17 @@ moves bytes needs a new version of the view, which lives beside the old one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from recsvc.errors import DefinitionError
-from recsvc.registry.fingerprint import function_text, service_facts
-from recsvc.registry.model import Entity, FeatureView, OnDemandView
+from recsvc.registry.fingerprint import default_text, service_facts
+from recsvc.registry.model import Entity, Feature, FeatureView, OnDemandView
 from recsvc.registry.registry import Registry
 
 _T = TypeVar("_T")
+_APPEND: Final = "features can only be appended, anything else needs a new version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,13 @@ class Change:
 
 
 def compare(old: Registry, new: Registry) -> list[Change]:
-    """Return every difference of ``new`` against ``old``, in the order entities, views, on-demand, request, services, active."""
+    """Return every difference of ``new`` against ``old``.
+
+    They come in the order entities, views, on-demand, request, services, active versions.
+    """
     changes = list(_paired("entity", old.entities, new.entities, _entity))
     changes += _paired("view", _by_label(old.views.values()), _by_label(new.views.values()), _view)
-    changes += _paired("view", _by_label(old.on_demand.values()), _by_label(new.on_demand.values()), _on_demand)
+    changes += _paired("view", _computed(old), _computed(new), _on_demand)
     changes += _paired("request field", old.request, new.request, _request_field)
     changes += _paired("service", old.services, new.services, _service)
     for name in sorted(old.active.keys() & new.active.keys()):
@@ -53,8 +56,24 @@ def ensure_compatible(old: Registry, new: Registry) -> list[Change]:
     return changes
 
 
-def _by_label(views: Iterable[Any]) -> dict[str, Any]:
+def _by_label(views: Iterable[FeatureView]) -> dict[str, FeatureView]:
     return {v.label: v for v in views}
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """An on-demand view of a registry; ``does`` has what the function of each feature does."""
+
+    view: OnDemandView
+    does: Mapping[str, str]
+
+
+def _computed(registry: Registry) -> dict[str, _Computed]:
+    texts = registry.function_texts
+    return {
+        v.label: _Computed(v, {f.name: texts[v.name, v.version, f.name] for f in v.features})
+        for v in registry.on_demand.values()
+    }
 
 
 def _paired(what: str, old: Mapping[str, _T], new: Mapping[str, _T], differ: Any) -> Iterator[Change]:  # noqa: ANN401
@@ -69,34 +88,34 @@ def _paired(what: str, old: Mapping[str, _T], new: Mapping[str, _T], differ: Any
 
 
 def _entity(old: Entity, new: Entity) -> Iterator[tuple[str, bool]]:
-    for field in ("join_key", "spread"):
-        before, after = getattr(old, field), getattr(new, field)
+    for name in ("join_key", "spread", "key_type"):
+        before, after = getattr(old, name), getattr(new, name)
+        if name == "key_type":  # the bound of a STRING id is the same for all
+            before, after = before.layout, after.layout
         if before != after:
-            yield f"{field} {before!r} -> {after!r}; it decides where rows are, so it can never change", True
-    if old.key_type.layout != new.key_type.layout:
-        yield f"key_type {old.key_type.layout} -> {new.key_type.layout}; it decides where rows are, so it can never change", True
+            yield f"{name} {before!r} -> {after!r}; it decides where rows are, so it can never change", True
 
 
 def _view(old: FeatureView, new: FeatureView) -> Iterator[tuple[str, bool]]:
     before, after = [e.name for e in old.entities], [e.name for e in new.entities]
     if before != after:
         yield f"entities {before} -> {after}; needs a new version", True
-    for position, (a, b) in enumerate(zip_longest(old.features, new.features)):
-        if a is None:
-            yield f"feature {b.name!r} ({b.type}) appended", False
-        elif b is None or a.name != b.name:
-            yield _moved(new, position, a.name, None if b is None else b.name), True
-        else:
-            yield from _feature(a, b)
+    yield from _features(old.features, new.features)
     for field in ("freshness", "effective_max_age", "effective_ttl", "mirrored"):
         if getattr(old, field) != getattr(new, field):
             yield f"{field.removeprefix('effective_')} {getattr(old, field)} -> {getattr(new, field)}", False
 
 
-def _moved(new: FeatureView, position: int, before: str, after: str | None) -> str:
-    gone = before not in {f.name for f in new.features}
-    what = f"feature {before!r} removed" if gone else f"feature {before!r} moved"
-    return f"{what} (place {position + 1} is now {after!r}); features can only be appended, anything else needs a new version"
+def _features(old: Sequence[Feature], new: Sequence[Feature]) -> Iterator[tuple[str, bool]]:
+    before, after = {f.name: f for f in old}, {f.name: f for f in new}
+    yield from ((f"feature {name!r} removed; {_APPEND}", True) for name in before if name not in after)
+    kept = [name for name in before if name in after]
+    moved = next(((was, now) for was, now in zip(kept, after, strict=False) if was != now), None)
+    if moved:
+        yield f"feature {moved[0]!r} moved, {moved[1]!r} stands in its place; {_APPEND}", True
+    for name in kept:
+        yield from _feature(before[name], after[name])
+    yield from ((f"feature {f.name!r} ({f.type}) appended", False) for f in new if f.name not in before)
 
 
 def _feature(old: Any, new: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401  # both Feature, or both OnDemandFeature
@@ -104,19 +123,20 @@ def _feature(old: Any, new: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401 
         yield f"feature {old.name!r}: type {old.type.layout} -> {new.type.layout}; needs a new version", True
     elif old.type != new.type:
         yield f"feature {old.name!r}: bound {old.type} -> {new.type}", False
-    if old.default != new.default:
+    if default_text(old) != default_text(new):
         yield f"feature {old.name!r}: default {old.default!r} -> {new.default!r}", False
 
 
-def _on_demand(old: OnDemandView, new: OnDemandView) -> Iterator[tuple[str, bool]]:
-    after = {f.name: f for f in new.features}
-    for feature in old.features:
+def _on_demand(old: _Computed, new: _Computed) -> Iterator[tuple[str, bool]]:
+    after = {f.name: f for f in new.view.features}
+    for feature in old.view.features:
         if feature.name not in after:
             yield f"feature {feature.name!r} removed; needs a new version", True
             continue
         other = after.pop(feature.name)
         yield from _feature(feature, other)
-        if dict(feature.inputs) != dict(other.inputs) or function_text(feature.function) != function_text(other.function):
+        same = old.does[feature.name] == new.does[feature.name]
+        if not same or dict(feature.inputs) != dict(other.inputs):
             yield f"feature {feature.name!r}: computed differently under the same version", False
     yield from ((f"feature {name!r} ({feature.type}) added", False) for name, feature in after.items())
 

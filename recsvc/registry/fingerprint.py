@@ -1,32 +1,41 @@
 """The registry's fingerprint: changes with every definition that can change an answer, and with nothing else.
 
-Descriptions, owners, sources and expected statistics do not count. An on-demand function counts by its source without
-comments and layout.
+Descriptions, owners, sources and expected statistics do not count. An on-demand function counts by what it does (see
+function_text).
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
-import textwrap
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
-from recsvc.registry.model import Definitions, Entity, FeatureService, FeatureView, OnDemandView, RequestField
+from recsvc.registry.model import (
+    Definitions,
+    Entity,
+    Feature,
+    FeatureService,
+    FeatureView,
+    OnDemandFeature,
+    OnDemandView,
+    RequestField,
+)
+
+FunctionTexts = Mapping[tuple[str, int, str], str]
+"""The function_text of each on-demand feature, by view, version and feature."""
 
 
-def fingerprint(definitions: Definitions, active: dict[str, int]) -> str:
+def fingerprint(definitions: Definitions, active: Mapping[str, int], functions: FunctionTexts) -> str:
     """Return 16 hexadecimal digits, the start of a SHA-256 over the canonical JSON of the definitions."""
     entities = {e.name: e for v in definitions.views for e in v.entities}
     document = {
         "entities": sorted(map(entity_facts, entities.values()), key=_by_name),
         "views": sorted(map(view_facts, definitions.views), key=_by_name),
-        "on_demand": sorted(map(on_demand_facts, definitions.on_demand), key=_by_name),
+        "on_demand": sorted((on_demand_facts(v, functions) for v in definitions.on_demand), key=_by_name),
         "services": sorted(map(service_facts, definitions.services), key=_by_name),
         "request": sorted(map(request_facts, definitions.request), key=_by_name),
-        "active": active,
+        "active": dict(active),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -48,20 +57,20 @@ def view_facts(view: FeatureView) -> dict[str, Any]:
         "name": view.name,
         "version": view.version,
         "entities": [e.name for e in view.entities],
-        "features": [{"name": f.name, "type": str(f.type), "default": _default(f)} for f in view.features],
+        "features": [{"name": f.name, "type": str(f.type), "default": default_text(f)} for f in view.features],
         "max_age": None if max_age is None else max_age.total_seconds(),
     }
 
 
-def on_demand_facts(view: OnDemandView) -> dict[str, Any]:
+def on_demand_facts(view: OnDemandView, functions: FunctionTexts) -> dict[str, Any]:
     """Return what of an on-demand view decides answers."""
     features = [
         {
             "name": f.name,
             "type": str(f.type),
-            "default": _default(f),
+            "default": default_text(f),
             "inputs": dict(f.inputs),
-            "function": function_text(f.function),
+            "function": functions[view.name, view.version, f.name],
         }
         for f in view.features
     ]
@@ -78,14 +87,6 @@ def request_facts(field: RequestField) -> dict[str, Any]:
     return {"name": field.name, "type": str(field.type)}
 
 
-def _default(feature: Any) -> object:  # noqa: ANN401  # Feature or OnDemandFeature: both have default and type
+def default_text(feature: Feature | OnDemandFeature) -> str | None:
+    """Return a feature's default in one form, whether it was written as list or tuple, int or float; None for none."""
     return None if feature.default is None else repr(feature.type.normalize(feature.default))
-
-
-def function_text(function: Callable[..., Any]) -> str:
-    """Return a function's source without comments and layout; its qualified name where there is no source (built-ins)."""
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-        return ast.unparse(ast.parse(source))
-    except (OSError, TypeError, SyntaxError):  # no source file, a C function, or a lambda cut out of a larger expression
-        return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(type(function)))}"

@@ -79,11 +79,11 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a view's rows come from: ``query`` is SQL (DuckDB) that gives join keys, features and ``event_time`` as
-    columns.
+    """Where a view's rows come from.
 
-    Without a query, rows come from files given to ``recsvc load``. A view has one source; another one is allowed only
-    as ``backfill`` of the same source, that is with the same name.
+    ``query`` is SQL (DuckDB) that gives join keys, features and ``event_time`` as columns. Without a query, rows come
+    from files given to ``recsvc load``. A view has one source; another one is allowed only as ``backfill`` of the same
+    source, that is with the same name.
     """
 
     name: str
@@ -194,7 +194,10 @@ class OnDemandView:
 
 @dataclass(frozen=True, slots=True)
 class RequestField:
-    """One field of the request context: what only the caller knows, such as the time of the request. Referred to as ``request:name``."""
+    """One field of the request context: what only the caller knows, such as the time of the request.
+
+    Referred to as ``request:name``.
+    """
 
     name: str
     type: FeatureType
@@ -220,3 +223,8 @@ class Definitions:
     services: Sequence[FeatureService] = ()
     request: Sequence[RequestField] = ()
     active: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def all_views(self) -> tuple[FeatureView | OnDemandView, ...]:
+        """Views of both kinds, the stored ones first."""
+        return (*self.views, *self.on_demand)

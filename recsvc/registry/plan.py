@@ -12,11 +12,18 @@ from recsvc.registry.types import FeatureType
 _STATUS_AND_SOURCE = 2
 _COLUMN_OVERHEAD = 48
 """Tags and lengths around one column, and the name's own tag, at most; in bytes."""
+_VIEW_OVERHEAD = 352
+"""An entry for a view that was served, and one for each of three reasons why it is degraded, at most."""
+_REPLY_OVERHEAD = 64
+"""The fingerprint, the number of rows, and their tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredColumn:
-    """A feature out of a row: ``read`` is the index of its view in ``ReadPlan.reads``, ``column`` that of the feature in the schema."""
+    """A feature out of a row.
+
+    ``read`` is the index of its view in ``ReadPlan.reads``, ``column`` that of the feature in the schema.
+    """
 
     name: str
     type: FeatureType
@@ -106,8 +113,11 @@ class ReadPlan:
         return sum(self.column_rows(slot, rows, varying) for _, slot in self.outputs)
 
     def reply_bytes(self, rows: int, varying: frozenset[str]) -> int:
-        """The most bytes that an answer of ``rows`` rows can have, from the types' bounds."""
-        total = 0
+        """Say how many bytes an answer of ``rows`` rows can have at most, from the types' bounds.
+
+        The event times of an answer in columns are not counted.
+        """
+        total = _REPLY_OVERHEAD + _VIEW_OVERHEAD * len(self.served)
         for name, slot in self.outputs:
             per_value = self.slots[slot].type.max_reply_bytes + _STATUS_AND_SOURCE
             total += self.column_rows(slot, rows, varying) * per_value + len(name) + _COLUMN_OVERHEAD

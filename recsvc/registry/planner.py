@@ -90,9 +90,7 @@ class Planner:
             f"{read.view.label}:{feature}", read.schema.types[column], keys, list(reads).index((name, version)), column
         )
 
-    def _computed(
-        self, view: OnDemandView, name: str, slots: list[Slot], index: dict[_Key, int]
-    ) -> ComputedColumn:
+    def _computed(self, view: OnDemandView, name: str, slots: list[Slot], index: dict[_Key, int]) -> ComputedColumn:
         feature = next(f for f in view.features if f.name == name)
         inputs = tuple((parameter, index[self._key(text)]) for parameter, text in feature.inputs.items())
         columns = [slots[slot] for _, slot in inputs]

@@ -8,7 +8,8 @@ from typing import Final
 from cachetools import LRUCache
 
 from recsvc.errors import DefinitionError, RequestError, UnknownNameError, Violation
-from recsvc.registry.fingerprint import fingerprint
+from recsvc.registry.fingerprint import FunctionTexts, fingerprint
+from recsvc.registry.function_text import function_text
 from recsvc.registry.model import (
     Definitions,
     Entity,
@@ -25,6 +26,9 @@ from recsvc.registry.validate import problems
 
 PLANS_KEPT: Final = 1_024
 """Plans of reference lists that callers sent; they are the callers' to choose, so their number is bounded."""
+ViewKey = tuple[str, int]
+SHOWN: Final = 80
+"""How many characters of a wrong reference an error repeats."""
 
 
 class Registry:
@@ -50,15 +54,19 @@ class Registry:
         found = problems(self.definitions)
         if found:
             raise DefinitionError(found)
-        self.views: Mapping[tuple[str, int], FeatureView] = {(v.name, v.version): v for v in views}
-        self.on_demand: Mapping[tuple[str, int], OnDemandView] = {(v.name, v.version): v for v in on_demand}
-        self.services: Mapping[str, FeatureService] = {s.name: s for s in services}
-        self.request: Mapping[str, RequestField] = {f.name: f for f in request}
-        self.active: Mapping[str, int] = {v.name: v.version for v in (*views, *on_demand)} | self.definitions.active  # type: ignore[operator]  # Mapping of Definitions is a dict
-        self.entities: Mapping[str, Entity] = {e.name: e for v in views for e in v.entities}
+        defined = self.definitions
+        self.views: Mapping[ViewKey, FeatureView] = {(v.name, v.version): v for v in defined.views}
+        self.on_demand: Mapping[ViewKey, OnDemandView] = {(v.name, v.version): v for v in defined.on_demand}
+        self.services: Mapping[str, FeatureService] = {s.name: s for s in defined.services}
+        self.request: Mapping[str, RequestField] = {f.name: f for f in defined.request}
+        self.active: Mapping[str, int] = dict([*self.views, *self.on_demand]) | dict(defined.active)
+        self.entities: Mapping[str, Entity] = {e.name: e for v in defined.views for e in v.entities}
         self.join_keys: Mapping[str, Entity] = {e.join_key: e for e in self.entities.values()}
-        self.schemas: Mapping[tuple[str, int], Schema] = {k: Schema.of(v.features) for k, v in self.views.items()}
-        self.fingerprint: str = fingerprint(self.definitions, dict(self.active))
+        self.schemas: Mapping[ViewKey, Schema] = {k: Schema.of(v.features) for k, v in self.views.items()}
+        self.function_texts: FunctionTexts = {  # now, while the files are what was loaded
+            (v.name, v.version, f.name): function_text(f.function) for v in defined.on_demand for f in v.features
+        }
+        self.fingerprint: str = fingerprint(defined, self.active, self.function_texts)
         self._plans: LRUCache[tuple[str, ...], ReadPlan] = LRUCache(PLANS_KEPT)
         self._service_plans: dict[str, ReadPlan] = {}
 
@@ -75,10 +83,8 @@ class Registry:
             key = (reference.view, reference.version or self.active.get(reference.view, 0))
             if key in self.views:
                 return self.views[key]
-        raise UnknownNameError([Violation("view", f"{text!r} is not a stored view; there is {self._listed()}", unknown=True)])
-
-    def _listed(self) -> str:
-        return ", ".join(sorted(v.label for v in self.views.values())) or "none"
+        listed = ", ".join(sorted(v.label for v in self.views.values())) or "none"
+        raise UnknownNameError([Violation("view", f"{text!r} is not a stored view; there is {listed}", unknown=True)])
 
     def schema(self, view: FeatureView) -> Schema:
         """Return the schema of a view of this registry."""
@@ -119,19 +125,28 @@ class Registry:
         field = f"features[{index}]"
         reference = parse(text)
         if reference is None:
-            shown = text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004  # a caller's text, cut for the error
-            return Violation(field, f"{shown!r} is not a feature reference (view:feature, view@v2:feature or view)")
+            right = "view:feature, view@v2:feature or view"
+            return Violation(field, f"{_shown(text)} is not a feature reference ({right})")
         features = self.features_of(reference)
         if features is None:
-            return Violation(field, f"{text!r}: there is no view {reference.prefix!r}", unknown=True)
+            return Violation(field, f"{_shown(text)}: there is no view {_shown(reference.prefix)}", unknown=True)
         if reference.feature is not None and reference.feature not in features:
-            return Violation(field, f"{text!r}: {reference.prefix!r} has no feature {reference.feature!r}", unknown=True)
+            lacks = f"{reference.prefix!r} has no feature {_shown(reference.feature)}"
+            return Violation(field, f"{_shown(text)}: {lacks}", unknown=True)
         return None
 
     def features_of(self, reference: Reference) -> tuple[str, ...] | None:
-        """Return the names of the features of the view (or of the request context) that a reference names; None: no such view."""
+        """Return the features of the view (or the fields of the request context) that a reference names.
+
+        None: there is no such view.
+        """
         if reference.view == REQUEST:
             return None if reference.version else tuple(self.request)
         key = (reference.view, reference.version or self.active.get(reference.view, 0))
         view = self.views.get(key) or self.on_demand.get(key)
         return None if view is None else tuple(f.name for f in view.features)
+
+
+def _shown(text: str) -> str:
+    """Quote a caller's text, cut to a length that an error can bear."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")

@@ -45,7 +45,7 @@ class Schema:
 
 
 def _prefix_fingerprints(lines: Iterable[str]) -> Iterable[int]:
-    """SHA-256 over the lines, each ended by a newline; the first 4 bytes as a little-endian integer, for every prefix."""
+    """Yield the first 4 bytes, little-endian, of SHA-256 over the lines, each ended by a newline, for every prefix."""
     digest = hashlib.sha256()
     yield int.from_bytes(digest.digest()[:4], "little")
     for line in lines:

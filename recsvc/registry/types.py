@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Final
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 FLOAT32_MAX: Final = 3.4028234663852886e38
+FLOAT64_MAX: Final = sys.float_info.max
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_BOUND: Final = 65_536
 """Upper limit of a vector's dimension, a list's items and a string's bytes."""
@@ -48,9 +50,9 @@ _BOUNDED: Final = VARIABLE | {Kind.VECTOR}
 
 @dataclass(frozen=True, slots=True)
 class FeatureType:
-    """A feature's type. ``VECTOR[64]`` has 64 components, ``INT64_LIST[50]`` at most 50 items, ``STRING[32]`` at most
-    32 bytes.
+    """A feature's type.
 
+    ``VECTOR[64]`` has 64 components, ``INT64_LIST[50]`` at most 50 items, ``STRING[32]`` at most 32 bytes,
     ``STRING_LIST[50, 20]`` has at most 50 items of at most 20 bytes of UTF-8 each. The bounds are what the size of an
     answer is computed from before anything is read.
     """
@@ -89,13 +91,15 @@ class FeatureType:
 
     def problem(self) -> str | None:
         """Say what is wrong with the type itself, or None."""
-        takes_items = self.kind is Kind.STRING_LIST
+        name = self.kind.value
         if self.kind not in _BOUNDED:
-            return f"{self.kind.value} takes no bound" if self.bound or self.item_bytes else None
-        if self.item_bytes and not takes_items:
-            return f"{self.kind.value} takes one bound, such as {self.kind.value}[64]"
-        wrong = [b for b in (self.bound, self.item_bytes if takes_items else 1) if not _is_bound(b)]
-        return f"{self.kind.value} needs a bound from 1 to {MAX_BOUND}, such as {self.kind.value}[64]" if wrong else None
+            return f"{name} takes no bound" if self.bound or self.item_bytes else None
+        if self.kind is Kind.STRING_LIST:
+            right = _is_bound(self.bound) and _is_bound(self.item_bytes)
+            return None if right else f"{name} needs two bounds from 1 to {MAX_BOUND}, such as {name}[50, 64]"
+        if self.item_bytes:
+            return f"{name} takes one bound, such as {name}[64]"
+        return None if _is_bound(self.bound) else f"{name} needs a bound from 1 to {MAX_BOUND}, such as {name}[64]"
 
     def normalize(self, value: object) -> FeatureData:
         """Return ``value`` as this type keeps it (timestamps as int microseconds, sequences as tuples).
@@ -110,7 +114,7 @@ class FeatureType:
 
     def _list(self, value: object) -> tuple[int, ...] | tuple[str, ...]:
         if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-            raise ValueError(f"{value!r} is not a sequence of at most {self.bound} items")
+            raise ValueError(f"{value!r} is not a sequence of at most {self.bound} items")  # noqa: TRY004  # one kind of error
         if len(value) > self.bound:
             raise ValueError(f"has {len(value)} items, more than the bound {self.bound}")
         item = STRING[self.item_bytes] if self.kind is Kind.STRING_LIST else INT64
@@ -121,7 +125,7 @@ def _is_bound(bound: object) -> bool:
     return isinstance(bound, int) and not isinstance(bound, bool) and 1 <= bound <= MAX_BOUND
 
 
-def _scalar(value: object, of: FeatureType) -> FeatureScalar:
+def _scalar(value: object, of: FeatureType) -> FeatureScalar:  # noqa: PLR0911  # one for each type
     match of.kind, value:
         case Kind.BOOL, bool():
             return value
@@ -129,9 +133,9 @@ def _scalar(value: object, of: FeatureType) -> FeatureScalar:
             raise ValueError(f"{value!r} is a bool, not {of}")
         case Kind.INT64, int() if INT64_MIN <= value <= INT64_MAX:
             return value
-        case Kind.FLOAT64, int() | float():
+        case Kind.FLOAT64, int() | float() if _fits(value, FLOAT64_MAX):
             return float(value)
-        case Kind.FLOAT32, int() | float() if not math.isfinite(value) or abs(value) <= FLOAT32_MAX:
+        case Kind.FLOAT32, int() | float() if _fits(value, FLOAT32_MAX):
             return float(value)
         case Kind.TIMESTAMP, datetime() if value.tzinfo is not None:
             return (value - EPOCH) // timedelta(microseconds=1)
@@ -141,6 +145,11 @@ def _scalar(value: object, of: FeatureType) -> FeatureScalar:
             return _string(value, of.bound)
         case _:
             raise ValueError(f"{value!r} is not {_WANTED[of.kind]}")
+
+
+def _fits(value: int | float, largest: float) -> bool:  # noqa: PYI041  # a large int is no float
+    """Whether a number can be one of a type up to ``largest``; NaN and the infinities are of every type."""
+    return abs(value) <= largest or (isinstance(value, float) and not math.isfinite(value))
 
 
 _WANTED: Final = {
@@ -165,7 +174,7 @@ def _string(value: str, max_bytes: int) -> str:
 
 def _vector(value: object, dimension: int) -> tuple[float, ...]:
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise ValueError(f"{value!r} is not a sequence of {dimension} numbers")
+        raise ValueError(f"{value!r} is not a sequence of {dimension} numbers")  # noqa: TRY004  # one kind of error
     if len(value) != dimension:
         raise ValueError(f"has {len(value)} components, must have {dimension}")
     return tuple(float(_scalar(v, FLOAT32)) for v in value)  # type: ignore[arg-type]  # FLOAT32 gives a float

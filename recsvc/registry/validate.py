@@ -1,4 +1,4 @@
-"""Finds every mistake in a set of definitions; each is a line that names the definition and says what would be right."""
+"""Finds every mistake in definitions; each is a line that names the definition and says what would be right."""
 
 from __future__ import annotations
 
@@ -19,16 +19,24 @@ from recsvc.registry.model import (
     OnDemandView,
 )
 from recsvc.registry.reference import REQUEST, is_name, parse
+from recsvc.registry.shape import shape_problems
 from recsvc.registry.types import FeatureType, Kind
 
 MAX_FEATURES = 2_000
 """Features of one view; the row format counts them in 16 bits, and a row must stay small."""
 MAX_SPREAD = 1_024
+MAX_TIME = timedelta(days=36_525)
+"""The longest freshness, max age and TTL, so that sums of them are still times."""
+LISTED = 10
+"""How many names a line lists of those that there are."""
 
 
 def problems(definitions: Definitions) -> list[str]:
     """Return one line per mistake, none where the definitions are right."""
-    found = list(_names(definitions))
+    found = list(shape_problems(definitions))
+    if found:
+        return found  # nothing else can be told of what is not even of the right kind
+    found += _names(definitions)
     found += _entities(definitions.views)
     for view in definitions.views:
         found += _view(view)
@@ -45,7 +53,7 @@ def problems(definitions: Definitions) -> list[str]:
 
 
 def _names(definitions: Definitions) -> Iterator[str]:
-    views = [*definitions.views, *definitions.on_demand]
+    views = definitions.all_views
     for what, names in (
         ("view", [v.name for v in views]),
         ("service", [s.name for s in definitions.services]),
@@ -55,7 +63,7 @@ def _names(definitions: Definitions) -> Iterator[str]:
     for label, count in Counter(v.label for v in views).items():
         if count > 1:
             yield f"view {label}: defined {count} times; give each version its own number"
-    for name in {v.name for v in definitions.views} & {v.name for v in definitions.on_demand}:
+    for name in sorted({v.name for v in definitions.views} & {v.name for v in definitions.on_demand}):
         yield f"view {name!r}: is both a FeatureView and an OnDemandView; rename one"
     if any(v.name == REQUEST for v in views):
         yield f"view {REQUEST!r}: this name stands for the request context; choose another"
@@ -112,9 +120,9 @@ def _view(view: FeatureView) -> Iterator[str]:
     yield from _times(where, view)
 
 
-def _version(where: str, version: object) -> Iterator[str]:
-    if not isinstance(version, int) or not 1 <= version < 10**9:
-        yield f"{where}: version must be a whole number from 1"
+def _version(where: str, version: int) -> Iterator[str]:
+    if not 1 <= version < 10**9:
+        yield f"{where}: version must be from 1 to {10**9 - 1}"
 
 
 def _features(where: str, features: Sequence[Feature | OnDemandFeature]) -> Iterator[str]:
@@ -159,16 +167,18 @@ def _sources(where: str, view: FeatureView) -> Iterator[str]:
 
 
 def _times(where: str, view: FeatureView) -> Iterator[str]:
+    wrong = False
     for name in ("freshness", "max_age", "ttl"):
         value = getattr(view, name)
-        if value is None or isinstance(value, Auto):
+        derived = isinstance(value, Auto) and name != "freshness"
+        if value is None or derived or (isinstance(value, timedelta) and timedelta(0) < value <= MAX_TIME):
             continue
-        if not isinstance(value, timedelta) or value <= timedelta(0):
-            yield f"{where}: {name} must be a timedelta above 0, not {value!r}"
-            return
-    max_age, ttl = view.effective_max_age, view.effective_ttl
+        wrong = True
+        yield f"{where}: {name} must be a timedelta above 0 and up to {MAX_TIME.days} days, or None, not {value!r}"
+    max_age, ttl = (None, None) if wrong else (view.effective_max_age, view.effective_ttl)
     if ttl is not None and (max_age is None or ttl < max_age):
-        yield f"{where}: ttl {ttl} is less than max age {max_age or 'without limit'}; rows would vanish before they are too old"
+        limit = max_age or "without limit"
+        yield f"{where}: ttl {ttl} is less than max age {limit}; rows would vanish before they are too old"
 
 
 def _on_demand_view(view: OnDemandView) -> Iterator[str]:
@@ -184,53 +194,68 @@ def _on_demand_view(view: OnDemandView) -> Iterator[str]:
 def _function(where: str, feature: OnDemandFeature) -> Iterator[str]:
     if not feature.inputs:
         yield f"{where}: has no inputs; a constant is not a feature"
-    if not callable(feature.function):
-        yield f"{where}: function {feature.function!r} is not callable"
+    if inspect.iscoroutinefunction(feature.function):
+        yield f"{where}: its function is async; a plain function of arrays is wanted"
+    try:
+        signature = inspect.signature(feature.function)
+    except ValueError:
+        yield f"{where}: function {feature.function!r} has no parameters that can be read; call it from a function"
         return
     try:
-        inspect.signature(feature.function).bind(**dict.fromkeys(feature.inputs))
+        signature.bind(**dict.fromkeys(feature.inputs))
     except TypeError as error:
         yield f"{where}: inputs {sorted(feature.inputs)} do not fit its function's parameters: {error}"
 
 
 def _versions(definitions: Definitions) -> Iterator[str]:
-    versions: dict[str, list[int]] = {}
-    for view in (*definitions.views, *definitions.on_demand):
-        versions.setdefault(view.name, []).append(view.version)
+    versions: dict[str, set[int]] = {}
+    for view in definitions.all_views:
+        versions.setdefault(view.name, set()).add(view.version)
     for name, known in versions.items():
         listed = ", ".join(str(v) for v in sorted(known))
         if name not in definitions.active and len(known) > 1:
-            yield f"view {name!r}: has versions {listed}; say which is active: Registry(active={{{name!r}: {max(known)}}})"
+            example = f"Registry(active={{{name!r}: {max(known)}}})"
+            yield f"view {name!r}: has versions {listed}; say which is active: {example}"
         if name in definitions.active and definitions.active[name] not in known:
             yield f"view {name!r}: active version {definitions.active[name]} is not defined; there is {listed}"
-    for name in definitions.active.keys() - versions.keys():
-        yield f"active: view {name!r} is not defined"
+    for name in sorted(definitions.active.keys() - versions.keys()):
+        yield f"active: view {name!r} is not defined; {_there_is(versions)}"
+
+
+def _there_is(names: Iterable[str]) -> str:
+    """Say what there is, for somebody who named what there is not."""
+    known = sorted(names)
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"there is {', '.join(known[:LISTED]) or 'none'}{more}"
 
 
 class _Known:
     """What references can name."""
 
     def __init__(self, definitions: Definitions) -> None:
-        views = (*definitions.views, *definitions.on_demand)
+        views = definitions.all_views
         self.features = {(v.name, v.version): {f.name for f in v.features} for v in views}
         self.active = {v.name: v.version for v in views} | dict(definitions.active)
         self.request = {f.name for f in definitions.request}
+        self.labels = [v.label for v in views]
 
     def __repr__(self) -> str:
         return f"_Known({len(self.features)} views)"
 
     def problem(self, text: str) -> str | None:
-        reference = parse(text) if isinstance(text, str) else None
+        reference = parse(text)
         if reference is None:
             return f"{text!r} is not a reference (view:feature, view@v2:feature or view)"
         if reference.view == REQUEST:
-            return None if reference.feature in self.request else f"{text!r}: no such request field"
+            if reference.version is None and (reference.feature is None or reference.feature in self.request):
+                return None
+            return f"{text!r}: no such request field; {_there_is(f'{REQUEST}:{name}' for name in self.request)}"
         version = reference.version or self.active.get(reference.view)
         features = self.features.get((reference.view, version or 0))
         if features is None:
-            return f"{text!r}: view {reference.prefix!r} is not defined"
+            return f"{text!r}: view {reference.prefix!r} is not defined; {_there_is(self.labels)}"
         if reference.feature is not None and reference.feature not in features:
-            return f"{text!r}: view {reference.prefix!r} has no feature {reference.feature!r}"
+            return f"{text!r}: view {reference.prefix!r} has no feature {reference.feature!r}; {_there_is(features)}"
         return None
 
 
@@ -245,19 +270,33 @@ def _inputs(view: OnDemandView, known: _Known) -> Iterator[str]:
                 yield f"{where}: {text!r} is a whole view; name one feature of it"
 
 
+_Node = tuple[str, int, str]
+"""An on-demand feature: view, version, feature."""
+
+
 def _cycles(definitions: Definitions, known: _Known) -> Iterator[str]:
-    graph: dict[tuple[str, int, str], list[tuple[str, int, str]]] = {}
+    graph: dict[_Node, list[_Node]] = {}
     for view in definitions.on_demand:
         for feature in view.features:
-            references = [parse(t) for t in feature.inputs.values() if isinstance(t, str)]
+            references = map(parse, feature.inputs.values())
             graph[view.name, view.version, feature.name] = [
                 (r.view, r.version or known.active.get(r.view, 0), r.feature or "") for r in references if r is not None
             ]
+    while circle := _circle(graph):
+        path = " -> ".join(f"{view}@v{version}:{feature}" for view, version, feature in circle)
+        yield f"on-demand features depend on each other in a circle: {path}"
+        for node in circle:
+            graph.pop(node, None)
+
+
+def _circle(graph: dict[_Node, list[_Node]]) -> list[_Node]:
+    """Return the nodes of one circle, the first again at the end; none where there is no circle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        path = " -> ".join(f"{view}@v{version}:{feature}" for view, version, feature in error.args[1])
-        yield f"on-demand features depend on each other in a circle: {path}"
+        circle: list[_Node] = error.args[1]
+        return circle
+    return []
 
 
 def _service(service: FeatureService, known: _Known) -> Iterator[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsvc.online.answer import Column, Source, Status
-from recsvc.online.row import objects
+from recsvc.online.row import blank, objects
 from recsvc.pb import serving_pb2 as pb
 from recsvc.registry.types import FeatureType, Kind
 
@@ -65,11 +65,14 @@ def from_value(message: pb.Value, of: FeatureType) -> Column | str:
     return _column([value], of)
 
 
-def from_column(message: pb.ColumnValues, of: FeatureType) -> Column | str:
-    """Return a column of as many values as the message has, or what is wrong with it."""
+def from_column(message: pb.ColumnValues, of: FeatureType, rows: int) -> Column | str:
+    """Return a column of as many values as the message has, or what is wrong with it.
+
+    Where a call asks for 0 ``rows``, its column need not have a kind: an empty list has none in some languages.
+    """
     which = message.WhichOneof("kind")
     if which is None:
-        return f"has no values, must be {of}"
+        return f"has no values, must be {of}" if rows else _given(of, blank(of, 0))
     column = getattr(message, which)
     kind = _COLUMNS[which]
     if kind is Kind.VECTOR:

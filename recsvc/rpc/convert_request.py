@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 from google.protobuf.duration_pb2 import Duration
 
 from recsvc.errors import RequestError, UnknownNameError, Violation
@@ -20,9 +21,10 @@ from recsvc.rpc.convert_context import from_column, from_value, length
 from recsvc.rpc.limits import Limits
 
 _BARE_VIEWS: Final = 8
-"""So many references to whole views are planned at once; what more of them hold is counted first, for it may be millions."""
+"""Where a call names more whole views than this, what they hold is counted before it is planned: it may be millions."""
 _LISTED_NAMES: Final = 1_000
 """A map with more entries than this is not told name by name: they may be hundreds of thousands."""
+_NONE: Final = np.zeros(0, np.intp)
 
 
 @dataclass(slots=True)
@@ -79,11 +81,13 @@ def batch(message: pb.GetFeaturesBatchRequest, registry: Registry, limits: Limit
             ids[entity.join_key] = _ids(message.entities[entity.join_key])
             _check_ids(call, entity, ids[entity.join_key])
         for needed in fields:
-            _keep(call, context, needed, from_column(message.context[needed.name], needed.type))
+            _keep(call, context, needed, from_column(message.context[needed.name], needed.type, rows))
     plan = call.right()
     lengths = {e.join_key: id_lengths[e.join_key] for e in entities} | field_lengths
     varying = frozenset(name for name, n in lengths.items() if n != 1)
     limits.check(plan, rows, varying, event_times=message.include_event_times)
+    if rows == 0:  # nothing is asked for, so nothing is read: not what is broadcast either
+        ids, context = dict.fromkeys(ids, ()), {name: column.take(_NONE) for name, column in context.items()}
     return plan, Request(rows, ids, context)
 
 
@@ -178,7 +182,7 @@ def _ids(column: pb.KeyColumn) -> Sequence[str]:
 
 
 def _rows(call: _Call, ids: Mapping[str, int], fields: Mapping[str, int]) -> int:
-    """Return the number of rows that column lengths agree on: the one that is not 1, else 1 (0: there are no columns)."""
+    """Return the number of rows that column lengths agree on: the one that is not 1, else 1; 0 without any column."""
     other = {n for n in (*ids.values(), *fields.values()) if n != 1}
     if len(other) > 1:
         places = [(f"entities[{k!r}]", n) for k, n in ids.items()] + [(f"context[{k!r}]", n) for k, n in fields.items()]

@@ -15,7 +15,7 @@ from recsvc.errors import Kind, RecsvcError, RequestError, UnknownNameError, Vio
 DOMAIN: Final = "recsvc"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 MAX_MESSAGE: Final = 400
-"""Bytes of UTF-8. The text stands in the trailers twice: percent-encoded (up to three times as long), and in the details."""
+"""Bytes of UTF-8. The text is sent twice: percent-encoded, which may be three times as long, and in the details."""
 MAX_DETAILS: Final = 3_500
 """Bytes of all violations. gRPC implementations take 8 KB of trailers by default, and the details go out in base64."""
 MAX_FIELD: Final = 120

@@ -134,7 +134,7 @@ def _deserializer(request_class: type[_M]) -> Callable[[bytes], _M | _Malformed]
 
 
 def _for_callers(error: Exception) -> RecsvcError:
-    """Return what a caller is told: errors that are meant for callers as they are, of all others only that they were."""
+    """Return what a caller is told: an error meant for callers as it is, of any other only that there was one."""
     if isinstance(error, RecsvcError) and error.kind is not Kind.INTERNAL:
         return error
     log.error("a call failed for a reason nobody thought of", exc_info=error)

@@ -20,7 +20,7 @@ REDIS_HEALTH: Final = "recsvc.redis"
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _GRACE_S: Final = 5.0
-"""For calls that do not come to an end by themselves; all have deadlines far below."""
+"""For calls that hang; a read of the store may not take nearly as long."""
 _STREAM_GRACE_S: Final = 0.5
 """For what is open once no call is: health watchers, which never end by themselves, and replies not yet sent."""
 _HOLD_S: Final = 0.1
@@ -41,9 +41,7 @@ def _options(max_request_bytes: int) -> list[tuple[str, Any]]:
 class RpcServer:
     """Serves ``handler`` on ``listen`` until ``stop``. ``address`` is where, once it has started."""
 
-    def __init__(
-        self, handler: grpc.GenericRpcHandler, calls: Calls, *, listen: str, max_request_bytes: int
-    ) -> None:
+    def __init__(self, handler: grpc.GenericRpcHandler, calls: Calls, *, listen: str, max_request_bytes: int) -> None:
         self._calls = calls
         self._listen = listen
         self._server = grpc.aio.server(options=_options(max_request_bytes))
@@ -63,7 +61,9 @@ class RpcServer:
         try:
             bound = self._server.add_insecure_port(self._listen)
         except RuntimeError:
-            raise StartupError(f"cannot listen on {self._listen}: is the port taken, or the address not ours?") from None
+            raise StartupError(
+                f"cannot listen on {self._listen}: is the port taken, or the address not ours?"
+            ) from None
         self.address = f"{self._listen.rpartition(':')[0]}:{bound}"
         for name in ("", SERVICE):
             await self._health.set(name, _SERVING)

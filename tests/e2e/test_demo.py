@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -94,4 +95,5 @@ def test_request_time_is_what_the_caller_says(demo_server: DemoServer) -> None:
         )
     last, hours = row["activity:last_rating_at"].value, row["live:hours_since_last_rating"].value
     assert row["request:request_time"].value == REQUEST_TIME
+    assert isinstance(last, datetime)
     assert (REQUEST_TIME - last).total_seconds() / 3600 == pytest.approx(hours)

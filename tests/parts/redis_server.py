@@ -42,7 +42,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def test_folder() -> Iterator[Path]:
+def short_folder() -> Iterator[Path]:
     """Yield a folder with a path short enough for unix sockets, removed at the end."""
     with tempfile.TemporaryDirectory(prefix="recsvc-test-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
@@ -56,7 +56,7 @@ def running_redis(
 
     `extra` are words appended as they are (`--user …`); with `sentinel_conf` it is a Sentinel with that file.
     """
-    with test_folder() as folder:
+    with short_folder() as folder:
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         command = [str(server), "--dir", str(folder), "--save", "", *words, *extra]
         if sentinel_conf is not None:

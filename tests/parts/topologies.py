@@ -16,7 +16,7 @@ import redis
 from tests.parts import missing
 from tests.parts.certificates import Certificates, make_certificates
 from tests.parts.redis_binaries import REDIS_6_2, REDIS_7_0, REDIS_8_2, redis_server, version_of
-from tests.parts.redis_server import RunningRedis, free_port, running_redis, test_folder, wait_for_redis
+from tests.parts.redis_server import RunningRedis, free_port, running_redis, short_folder, wait_for_redis
 from tests.parts.waiting import wait_until
 
 # Every character that must be percent-encoded, so that no test passes by a password without them.
@@ -54,7 +54,7 @@ def standalone(version: str) -> Iterator[Endpoint]:
 def unix_socket(version: str = REDIS_8_2) -> Iterator[Endpoint]:
     """One server on a unix socket, nobody asked for a password."""
     server = redis_server(version)
-    with test_folder() as folder, running_redis(server, {"port": 0, "unixsocket": folder / "redis.sock"}) as running:
+    with short_folder() as folder, running_redis(server, {"port": 0, "unixsocket": folder / "redis.sock"}) as running:
         path = folder / "redis.sock"
         wait_for_redis(running, redis.Redis(unix_socket_path=str(path)))
         yield Endpoint("unix", f"unix://{path}", f"unix://{path}", version_of(server))
@@ -64,7 +64,7 @@ def unix_socket(version: str = REDIS_8_2) -> Iterator[Endpoint]:
 def tls(version: str = REDIS_7_0) -> Iterator[Endpoint]:
     """One server over TLS that asks its clients for a certificate."""
     server, port = redis_server(version), free_port()
-    with test_folder() as folder:
+    with short_folder() as folder:
         files = make_certificates(folder)
         options = {
             "port": 0,

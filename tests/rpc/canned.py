@@ -52,11 +52,15 @@ class CannedServer:
 
 
 @asynccontextmanager
-async def running(canned: CannedServer, port: int = 0) -> AsyncIterator[CannedServer]:
-    """Serve ``canned`` on a free port of 127.0.0.1 (or the given one), and stop at the end."""
+async def running(
+    canned: CannedServer, port: int = 0, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[CannedServer]:
+    """Serve ``canned`` on a free port of 127.0.0.1 (or the given one), in the clear or with TLS; stop at the end."""
     server = aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((canned.handlers(),))
-    canned.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
+    wanted = f"127.0.0.1:{port}"
+    bound = server.add_secure_port(wanted, credentials) if credentials else server.add_insecure_port(wanted)
+    canned.address = f"127.0.0.1:{bound}"
     await server.start()
     try:
         yield canned

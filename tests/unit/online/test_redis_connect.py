@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import ConfigError
@@ -35,9 +35,9 @@ hosts = st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True) | st.ip_addresse
             "redis://u%3A:p@w@h",
             RedisTarget("redis", Topology.STANDALONE, (("h", 6379),), credentials=Credentials("u:", "p@w")),
         ),
-        ("unix:///a/b.sock", RedisTarget("unix", Topology.STANDALONE, path="/a/b.sock")),
+        ("unix:///a/b@c.sock", RedisTarget("unix", Topology.STANDALONE, path="/a/b@c.sock")),
         (
-            "unix://u:p@/a%20b@c.sock?db=3",
+            "unix://u:p@/a%20b%40c.sock?db=3",
             RedisTarget("unix", Topology.STANDALONE, path="/a b@c.sock", db=3, credentials=Credentials("u", "p")),
         ),
         (
@@ -97,6 +97,7 @@ def test_every_form_is_understood(url: str, expected: RedisTarget) -> None:
         ("redis://h#x", "%23"),
         ("redis://:a/b@h", "%2F"),
         ("redis://:a?b@h", "%3F"),
+        ("unix://u:a@/b@/s.sock", "%40"),
         ("unix://", "no absolute path"),
         ("unix://tmp/redis.sock", "no absolute path"),
         ("unix:///s?db=x", "database that is no number"),
@@ -133,6 +134,7 @@ def test_lists_of_hosts_keep_their_order(nodes: list[tuple[str, int]], service: 
     assert (target.nodes, target.service) == (tuple(nodes), service)
 
 
+@settings(max_examples=1000)
 @given(
     scheme=st.sampled_from(["redis", "rediss", "unix", "redis+cluster", "redis+sentinel", "redi"]),
     delimiters=st.text("/?#@:%,[]&= \n\\é", max_size=5),
