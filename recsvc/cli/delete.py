@@ -20,8 +20,8 @@ from recsvc.registry.registry import Registry
 _NOTES = f"""\
 All rows of the entity go, and those of pairs with it, in all views and versions, also in those that DEFS no longer
 has: all keys of the store are looked at. Each row becomes a tombstone with the present as its event time, which lasts
-for the view's TTL ({DEFAULT_TTL.days} days where it has none). In that time loading older data does not bring the row
-back, and newer data does.
+for the view's TTL ({DEFAULT_TTL.days} days where it has none). In that time loading older data does not
+bring the row back, and newer data does.
 
 Exit status: 0 erased, 1 failed or not confirmed, 2 wrong usage.
 
@@ -96,10 +96,8 @@ def _tell(erased: Erased, who: str) -> int:
     for label, rows in sorted(erased.rows.items()):
         print(f"{label}: {rows:,} row{'s' * (rows != 1)} erased")
     if erased.left:
-        print(
-            f"recsvc: {len(erased.left):,} rows stayed, a newer recsvc wrote them: delete with that one",
-            file=sys.stderr,
-        )
+        left, wrote = ("1 row", "it") if len(erased.left) == 1 else (f"{len(erased.left):,} rows", "them")
+        print(f"recsvc: {left} stayed, a newer recsvc wrote {wrote}: delete with that one", file=sys.stderr)
         return store.FAILED
     rows = erased.rows.total()
     print(f"{who}: {rows:,} row{'s' * (rows != 1)} erased in {len(erased.rows):,} view{'s' * (len(erased.rows) != 1)}")

@@ -24,7 +24,6 @@ from recsvc.client import AsyncClient, FeatureBatch, Source, Status
 from recsvc.demo import definitions
 from recsvc.demo.data import DemoData, open_data
 from recsvc.demo.synthetic import write_dataset
-from recsvc.online.ingest import load_batches
 from recsvc.online.redis_open import OpenRedis, open_redis
 
 SPEC: Final = "recsvc.demo.definitions:registry"
@@ -110,6 +109,9 @@ def _ids(data: DemoData) -> Sequence[int]:
 
 
 async def _load(console: Console, redis: OpenRedis, data: DemoData) -> None:
+    # Needs pyarrow, of an extra; the other commands must run without.
+    from recsvc.online.ingest import load_batches  # noqa: PLC0415
+
     registry = definitions.registry
     for view in registry.views.values():
         table = data.compute(view)

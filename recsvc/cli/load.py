@@ -61,14 +61,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--rejected", metavar="FILE", type=Path, help="write all rejected rows there: place, tab, reason"
     )
-    parser.add_argument("--event-time-column", metavar="C", help="[the event_time of the view's source, or event_time]")
+    parser.add_argument(
+        "--event-time-column",
+        metavar="C",
+        help="the column of the event time [as the view's source says, else event_time]",
+    )
     parser.add_argument(
         "--event-time-unit",
         choices=("s", "ms", "us"),
         help="what plain numbers count since 1970 where a time is wanted (event time and TIMESTAMP features)",
     )
     parser.add_argument(
-        "--delimiter", metavar="D", help="between cells; \\t is a tab [, in .csv; a tab in .tsv and .txt]"
+        "--delimiter",
+        metavar="D",
+        help="what is between cells, such as ; or \\t [in .csv a comma, in .tsv and .txt a tab]",
     )
     parser.set_defaults(handler=run)
 

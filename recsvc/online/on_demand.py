@@ -37,8 +37,7 @@ def apply(feature: OnDemandFeature, arrays: Mapping[str, npt.NDArray[Any]], n: i
     """
     whole = {name: np.broadcast_to(a, (n, *a.shape[1:])) for name, a in arrays.items()}
     with np.errstate(all="ignore"):  # NaN and infinity are values
-        result = feature.function(**whole)
-    return _checked(result, feature.type, n)
+        return _checked(feature.function(**whole), feature.type, n)
 
 
 def _checked(result: object, of: FeatureType, n: int) -> npt.NDArray[Any]:
@@ -50,7 +49,7 @@ def _checked(result: object, of: FeatureType, n: int) -> npt.NDArray[Any]:
     if of.kind in VARIABLE:
         return _checked_objects(result, of)
     kinds, dtype = _DTYPES[of.kind]
-    if result.dtype.kind not in kinds:
+    if result.dtype.kind not in kinds or (of.kind is Kind.INT64 and not np.can_cast(result.dtype, dtype)):
         raise WrongResultError(f"returned {result.dtype}, not {of}")
     return result.astype(dtype)
 

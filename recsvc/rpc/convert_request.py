@@ -70,21 +70,21 @@ def batch(message: pb.GetFeaturesBatchRequest, registry: Registry, limits: Limit
     _staleness(call, message.max_staleness)
     entities = _needed_entities(call, message.entities)
     fields = _needed_fields(call, message.context)
-    id_lengths = {k: _id_count(call, k, message.entities[k]) for k in registry.join_keys if k in message.entities}
-    field_lengths = {f.name: length(message.context[f.name]) for f in fields}
+    # Of columns that are not needed too: how many rows there are does not depend on what a service happens to read.
+    id_lengths = {k: _id_count(message.entities[k]) for k in registry.join_keys if k in message.entities}
+    field_lengths = {k: length(message.context[k]) for k in registry.request if k in message.context}
     rows = _rows(call, id_lengths, field_lengths)
     ids: dict[str, Sequence[str]] = {}
     context: dict[str, Column] = {}
     # Over the limit it is the length that is wrong: the values may be a million, and are not looked at.
     if max((*id_lengths.values(), *field_lengths.values()), default=0) <= limits.rows:
         for entity in entities:
-            ids[entity.join_key] = _ids(message.entities[entity.join_key])
+            ids[entity.join_key] = _ids(call, entity, message.entities[entity.join_key])
             _check_ids(call, entity, ids[entity.join_key])
         for needed in fields:
             _keep(call, context, needed, from_column(message.context[needed.name], needed.type, rows))
     plan = call.right()
-    lengths = {e.join_key: id_lengths[e.join_key] for e in entities} | field_lengths
-    varying = frozenset(name for name, n in lengths.items() if n != 1)
+    varying = frozenset(name for name, n in (id_lengths | field_lengths).items() if n != 1)
     limits.check(plan, rows, varying, event_times=message.include_event_times)
     if rows == 0:  # nothing is asked for, so nothing is read: not what is broadcast either
         ids, context = dict.fromkeys(ids, ()), {name: column.take(_NONE) for name, column in context.items()}
@@ -167,18 +167,20 @@ def _keep(call: _Call, context: dict[str, Column], needed: RequestField, found: 
         context[needed.name] = found
 
 
-def _id_count(call: _Call, name: str, column: pb.KeyColumn) -> int:
+def _id_count(column: pb.KeyColumn) -> int:
+    """Return how many ids a column has; one without any kind of ids has 1, which fits all others."""
     kind = column.WhichOneof("ids")
     if kind is None:
-        call.wrong(f"entities[{name!r}]", "has neither strings nor int64s set")
-        return 1  # agrees with every other length: this mistake is told once
+        return 1
     return len(column.strings.values if kind == "strings" else column.int64s.values)
 
 
-def _ids(column: pb.KeyColumn) -> Sequence[str]:
-    if column.WhichOneof("ids") == "strings":
-        return column.strings.values
-    return list(map(str, column.int64s.values))
+def _ids(call: _Call, entity: Entity, column: pb.KeyColumn) -> Sequence[str]:
+    kind = column.WhichOneof("ids")
+    if kind is None:
+        call.wrong(f"entities[{entity.join_key!r}]", "has neither strings nor int64s set")
+        return []
+    return column.strings.values if kind == "strings" else list(map(str, column.int64s.values))
 
 
 def _rows(call: _Call, ids: Mapping[str, int], fields: Mapping[str, int]) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,69 +104,6 @@ def summary(out: str) -> tuple[int, ...]:
     )
     assert match, out
     return tuple(int(number.replace(",", "")) for number in match.groups())
-
-
-SAMPLE: Mapping[str, Sequence[Any]] = {
-    "user_id": [196, 7, -3],
-    "at": ["2026-01-31T12:00:00.25Z", "2026-01-30T23:30:00-01:00", "1969-12-31T00:00:00Z"],
-    "age": [49, None, -(2**63)],
-    "score": [0.5, 3e38, None],
-    "member": [True, None, False],
-    "name": ['Ann "X"\nLee', None, "Zoë, Jr"],
-    "joined": ["2020-02-29T00:00:00Z", None, "1600-01-01T00:00:00.000001Z"],
-    "taste": [[0.25, -1.5], None, [1e-8, 3.0]],
-    "seen": [[1, 2, 3], None, []],
-    "tags": [["a", 'q"ü'], None, []],
-}
-
-
-def sample_parquet(path: Path) -> None:
-    """Write the sample with the types that Parquet has for it."""
-    columns = {name: pa.array(values) for name, values in SAMPLE.items()}
-    for name in ("at", "joined"):
-        moments = [None if text is None else dt.datetime.fromisoformat(text) for text in SAMPLE[name]]
-        columns[name] = pa.array(moments, pa.timestamp("us", "UTC"))
-    pq.write_table(pa.table(columns), path)
-
-
-def sample_text(delimiter: str) -> str:
-    """Write the sample as delimited text, quoting by hand where it must be."""
-
-    def cell(value: Any) -> str:  # noqa: ANN401  # whatever the sample has
-        match value:
-            case None:
-                return ""
-            case list():
-                text = "[" + ",".join(f'"{escaped(v)}"' if isinstance(v, str) else str(v) for v in value) + "]"
-            case _:
-                text = str(value)
-        return '"' + text.replace('"', '""') + '"' if any(c in text for c in f'{delimiter}"\n') else text
-
-    def escaped(text: str) -> str:
-        return text.replace('"', '\\"')
-
-    lines = [delimiter.join(SAMPLE)]
-    lines += [delimiter.join(map(cell, row)) for row in zip(*SAMPLE.values(), strict=True)]
-    return "\n".join(lines) + "\n"
-
-
-def test_parquet_csv_and_tsv_give_the_same_rows(shop: Shop) -> None:
-    """Every type, null, empty and extreme value is the same bytes from each format, and what was meant."""
-    sample_parquet(shop.folder / "rows.parquet")
-    shop.write("rows.csv", sample_text(","))
-    shop.write("rows.tsv", sample_text("\t"))
-    found = []
-    for name in ("rows.parquet", "rows.csv", "rows.tsv"):
-        shop.client.flushall()
-        status, out, err = shop.load("profile", str(shop.folder / name))
-        assert (status, summary(out), err) == (0, (3, 3, 0, 0), "")
-        found.append(shop.rows())
-    assert found[0] == found[1] == found[2]
-    assert shop.values("fs:{196}:user:profile:v1") == [
-        49, 0.5, True, 'Ann "X"\nLee', 1582934400_000_000, [0.25, -1.5], [1, 2, 3], ["a", 'q"ü']
-    ]  # fmt: skip
-    assert shop.values("fs:{7}:user:profile:v1")[0] is None
-    assert shop.values("fs:{-3}:user:profile:v1")[6:] == [[], []]
 
 
 def test_bad_rows_are_told_with_their_line_and_the_rest_is_loaded(shop: Shop) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 from urllib.parse import quote
 
 import grpc
@@ -18,6 +19,7 @@ SINGLE = "/recsvc.v1.ServingService/GetFeatures"
 BATCH = "/recsvc.v1.ServingService/GetFeaturesBatch"
 PATIENCE = 20.0
 """Deadline in seconds of calls that are to get an answer, also on a busy machine."""
+Call = grpc.aio.UnaryUnaryCall[bytes, bytes]
 Fact = tuple[object, str, str]
 """Value (None: none), status and source of a feature."""
 
@@ -45,15 +47,17 @@ class Caller:
     def __init__(self, address: str) -> None:
         self.channel = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
 
-    async def __aenter__(self) -> Caller:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.channel.close()
 
-    def raw(self, method: str, data: bytes, timeout: float | None = PATIENCE) -> grpc.aio.UnaryUnaryCall:
+    def raw(self, method: str, data: bytes, deadline_s: float | None = PATIENCE) -> Call:
         """Start a call that sends bytes as they are and returns those of the answer."""
-        return self.channel.unary_unary(method)(data, timeout=timeout)
+        multicallable: Any = self.channel.unary_unary(method)  # typed for messages
+        call: Call = multicallable(data, timeout=deadline_s)
+        return call
 
     async def one(self, request: pb.GetFeaturesRequest) -> pb.GetFeaturesResponse:
         """Return the answer to GetFeatures."""
@@ -63,15 +67,15 @@ class Caller:
         """Return the answer to GetFeaturesBatch."""
         return pb.GetFeaturesBatchResponse.FromString(await self.raw(BATCH, request.SerializeToString()))
 
-    async def refused(self, request: Message, timeout: float | None = PATIENCE) -> Refusal:
+    async def refused(self, request: Message, deadline_s: float | None = PATIENCE) -> Refusal:
         """Return how a request is refused; that it is answered is a failure."""
         method = BATCH if isinstance(request, pb.GetFeaturesBatchRequest) else SINGLE
-        return await self.refused_raw(method, request.SerializeToString(), timeout)
+        return await self.refused_raw(method, request.SerializeToString(), deadline_s)
 
-    async def refused_raw(self, method: str, data: bytes, timeout: float | None = PATIENCE) -> Refusal:
+    async def refused_raw(self, method: str, data: bytes, deadline_s: float | None = PATIENCE) -> Refusal:
         """Return how bytes are refused."""
         try:
-            await self.raw(method, data, timeout)
+            await self.raw(method, data, deadline_s)
         except grpc.aio.AioRpcError as error:
             return refusal(error)
         raise AssertionError("the call was answered")

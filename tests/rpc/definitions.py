@@ -76,7 +76,8 @@ fields = [
 
 
 def _sum(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return a + b
+    total: npt.NDArray[Any] = a + b
+    return total
 
 
 def _faulty(fault: npt.NDArray[Any]) -> Any:  # noqa: ANN401  # that it may be anything is the point

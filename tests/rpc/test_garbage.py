@@ -6,13 +6,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import pytest
 
 from recsvc.pb import serving_pb2 as pb
-from tests.rpc.calling import BATCH, SINGLE, int64s, refusal, strings
+from tests.rpc.calling import BATCH, PATIENCE, SINGLE, int64s, refusal, strings
 from tests.rpc.serving import Served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -92,11 +92,11 @@ async def test_random_bytes_never_get_further(served: Served, caplog: pytest.Log
 
 
 async def test_damaged_requests_are_refused_or_answered(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    """Every prefix of a right request, and thousands with bytes changed, left out or put in, get an answer or a refusal."""
+    """Every prefix of a right request, and thousands with other bytes here and there, are answered or refused."""
     with caplog.at_level(logging.WARNING):
         found = await codes(served, damaged(random.Random(21)))
     assert found.keys() <= ALLOWED
-    assert found[grpc.StatusCode.OK] > 100
+    assert found[grpc.StatusCode.OK] > 20
     assert found[grpc.StatusCode.INVALID_ARGUMENT] > 100
     assert not caplog.records
 
@@ -140,7 +140,8 @@ async def test_unknown_fields_are_ignored(served: Served) -> None:
     assert await outcome(served, SINGLE, SINGLE_REQUEST + surplus) is grpc.StatusCode.OK
 
 
-async def test_compressed_bytes_that_are_none_fail_alone(served: Served) -> None:
+async def test_a_compressed_request_is_answered(served: Served) -> None:
     """A call that is compressed with gzip is answered like any other."""
-    call = served.caller.channel.unary_unary(SINGLE)(SINGLE_REQUEST, compression=grpc.Compression.Gzip, timeout=20)
-    assert pb.GetFeaturesResponse.FromString(await call).features
+    method: Any = served.caller.channel.unary_unary(SINGLE)  # typed for messages
+    answer = await method(SINGLE_REQUEST, compression=grpc.Compression.Gzip, timeout=PATIENCE)
+    assert pb.GetFeaturesResponse.FromString(answer).features

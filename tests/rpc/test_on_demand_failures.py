@@ -48,7 +48,7 @@ async def test_a_failing_function_costs_only_its_column(served: Served, fault: s
 
 
 async def test_failures_are_counted_and_logged_once(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    """Each failure counts under its feature; the log has the exception once per interval, for whoever runs the server."""
+    """Each failure counts under its feature; the log has the exception, once per interval."""
     before = served.counters.on_demand_failures["live@v1:faulty"]
     served.counters._logged.clear()
     with caplog.at_level(logging.ERROR):

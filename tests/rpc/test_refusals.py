@@ -112,7 +112,7 @@ async def test_wrong_names_of_all_kinds_are_told_together(served: Served) -> Non
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "x", "01", "+1", "1.0", "-0", " 1", "1 ", "١", str(2**63), "-" + "9" * 19, "1e3"]
+    "wrong", ["", "x", "01", "+1", "1.0", "-0", " 1", "1 ", "\u0661", str(2**63), "-" + "9" * 19, "1e3"]
 )
 async def test_what_is_no_integer_id_is_invalid(served: Served, wrong: str) -> None:
     """An INT64 id is canonical decimal of 64 bits; nothing else is."""

@@ -82,7 +82,7 @@ async def test_every_type_comes_through_in_columns(served: Served) -> None:
 
 @pytest.mark.parametrize("sent", VALUES)
 async def test_a_value_of_another_type_is_invalid(served: Served, sent: str) -> None:
-    """Each field takes its own type; FLOAT64 and FLOAT32 also take each other and whole numbers; the rest is refused."""
+    """Each field takes its own type; FLOAT64 and FLOAT32 also take each other and whole numbers; no more."""
     floats = {"weight", "small"}
     for field in VALUES:
         taken = field == sent or (field in floats and sent in floats | {"offset"})

@@ -90,7 +90,7 @@ async def test_a_deleted_entity_is_not_found(served: Served) -> None:
 
 
 async def test_a_feature_younger_than_the_row_is_not_found(served: Served) -> None:
-    """A row whose writer did not know the last features yet has them as NOT_FOUND with the default, the others as ever."""
+    """Of a row whose writer did not know the last features yet these are NOT_FOUND, the others as ever."""
     served.rows.put(profile, ["6"], FULL, written=4)
     found = await ask(served, profile, "6")
     assert {n: found[n] for n in list(FULL)[:4]} == {n: (FULL[n], "PRESENT", "STORE") for n in list(FULL)[:4]}
@@ -122,7 +122,7 @@ async def test_a_value_of_the_request_is_present_from_the_request(served: Served
 
 
 async def test_a_computed_value_has_the_worst_status_of_its_inputs(served: Served) -> None:
-    """Computed from what is present: PRESENT from COMPUTED; from a default: that default's status; null and none pass on."""
+    """PRESENT where all inputs are; else as the worst of them; where one has no value, so has the feature."""
     served.rows.put(profile, ["20"], {**FULL, "age": 40})
     served.rows.put(profile, ["21"], dict.fromkeys(FULL))
     context = {"offset": pb.Value(int64_value=2), "weight": pb.Value(float64_value=0.5)}
@@ -216,7 +216,7 @@ async def test_event_times_come_when_asked_for(served: Served) -> None:
 
 
 async def test_event_times_of_columns_are_per_row(served: Served) -> None:
-    """In a batch each view tells the event time of each row, one where its keys are broadcast, -2^63 for unknown rows."""
+    """Each view tells the event time of each row: one where its keys are broadcast, -2^63 for unknown rows."""
     served.rows.put(profile, ["41"], FULL, event_micros=41)
     served.rows.put(film_1, ["h"], {"year": 1, "title": None}, event_micros=42)
     entities = {"user_id": int64s(41), "item_id": strings("h", "no", "h")}
@@ -295,7 +295,7 @@ async def test_one_call_is_one_command(served: Served) -> None:
 
 
 async def test_no_rows_is_an_answer(served: Served) -> None:
-    """An empty column beside broadcast ones is 0 rows: columns with their types and without values, and nothing is read."""
+    """An empty column beside broadcast ones is 0 rows: typed columns without values, and nothing is read."""
     request = pb.GetFeaturesBatchRequest(
         entities={"user_id": strings("1"), "item_id": pb.KeyColumn(strings=pb.StringIds())},
         features=["profile", "film:year", "rated:rating", "live:age_plus", "request:offset"],
@@ -359,14 +359,16 @@ async def test_statuses_are_short_where_they_are_all_the_same(served: Served) ->
 
 
 async def test_join_keys_that_are_not_needed_are_ignored(served: Served) -> None:
-    """A service may drop a view without breaking its callers: ids, even wrong ones, of keys nobody needs do not matter."""
+    """A service may drop a view without breaking its callers: what nobody needs may even be wrong."""
     request = pb.GetFeaturesRequest(
         entities={"user_id": "1", "item_id": ""}, features=["profile:age"], context={"flag": pb.Value()}
     )
     assert facts(await served.caller.one(request)) == {"profile:age": (FULL["age"], "PRESENT", "STORE")}
     batch = await served.caller.many(
         pb.GetFeaturesBatchRequest(
-            entities={"user_id": strings("1"), "item_id": strings("", "x", "y")}, features=["profile:age"]
+            entities={"user_id": strings("1"), "item_id": strings("", "x", "y")},
+            features=["profile:age"],
+            context={"flag": pb.ColumnValues(), "offset": pb.ColumnValues(strings=pb.StringColumn(values=["x"] * 3))},
         )
     )
     assert (batch.row_count, len(column_values(batch.columns[0].values))) == (3, 1)
