@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import PipelineCommand
-from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
     MovedError,
@@ -21,7 +19,7 @@ from redis.exceptions import (
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.answer import UNREAD, Row
-from recsvc.online.keys import tag_of
+from recsvc.online.redis_cluster import ClusterRouter, Group
 
 if TYPE_CHECKING:
     from redis.asyncio.cluster import ClusterNode
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 KEYS_PER_COMMAND: Final = 1_000
 """Keys of one MGET: more would keep Redis from other clients for over about half a millisecond."""
-TAGS_KEPT: Final = 65_536
-"""Hash tags whose slot is remembered; a slot costs 1 µs to compute in Python."""
 TOPOLOGY_TIMEOUT_S: Final = 1.0
 """How long one look for a cluster's new topology may take: a node that hangs must not keep us from asking others."""
 _FAILURES: Final = (RedisError, RedisClusterException, OSError)
@@ -72,77 +68,55 @@ class RedisClusterRowStore:
         self._client = client
         self._counters = counters
         self._free = asyncio.Semaphore(connections)
-        self._slots: dict[bytes, int] = {}
+        self._router = ClusterRouter(client)
         self._refresh: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"RedisClusterRowStore({len(self._slots)} tags)"
+        return f"RedisClusterRowStore({self._router!r}, {'busy' if self._free.locked() else 'free'})"
 
     async def read(self, keys: Sequence[bytes], timeout_s: float) -> Sequence[Row]:
         """See RowReader.read."""
         rows: list[Row] = [UNREAD] * len(keys)
         try:
             async with asyncio.timeout(timeout_s), self._free:
-                await self._client.initialize()
-                by_node = self._by_node(keys)
-                await asyncio.gather(*(self._read_node(node, tags, keys, rows) for node, tags in by_node.items()))
+                routes = await self._router.routes(keys, most=KEYS_PER_COMMAND)
+                if routes.uncovered:
+                    self._lost("redis cluster", SlotNotCoveredError())
+                await asyncio.gather(*(self._read_node(n, groups, keys, rows) for n, groups in routes.nodes.items()))
         except _FAILURES as error:  # TimeoutError is an OSError; rows that have come are kept
             self._lost("redis cluster", error)
         return rows
 
-    def _by_node(self, keys: Sequence[bytes]) -> dict[ClusterNode, list[list[int]]]:
-        """Group the indices of keys by tag, at most KEYS_PER_COMMAND, and those by the node that has the tag's slot."""
-        tags: dict[bytes, list[int]] = defaultdict(list)
-        for index, key in enumerate(keys):
-            tags[tag_of(key)].append(index)
-        nodes: dict[ClusterNode, list[list[int]]] = defaultdict(list)
-        for tag, indices in tags.items():
-            try:
-                node = self._client.nodes_manager.get_node_from_slot(self._slot(tag))
-            except SlotNotCoveredError as error:
-                self._lost("redis cluster", error)
-            else:
-                nodes[node] += [indices[i : i + KEYS_PER_COMMAND] for i in range(0, len(indices), KEYS_PER_COMMAND)]
-        return nodes
-
-    def _slot(self, tag: bytes) -> int:
-        slot = self._slots.get(tag)
-        if slot is None:
-            if len(self._slots) >= TAGS_KEPT:
-                self._slots.clear()
-            slot = self._slots[tag] = key_slot(tag)
-        return slot
-
     async def _read_node(
-        self, node: ClusterNode, tags: Sequence[Sequence[int]], keys: Sequence[bytes], rows: list[Row]
+        self, node: ClusterNode, groups: Sequence[Group], keys: Sequence[bytes], rows: list[Row]
     ) -> None:
-        commands = [PipelineCommand(i, "MGET", *[keys[k] for k in indices]) for i, indices in enumerate(tags)]
+        commands = [PipelineCommand(i, "MGET", *[keys[k] for k in group]) for i, group in enumerate(groups)]
         try:
             await node.execute_pipeline(commands)
         except _FAILURES as error:
             self._lost(node.name, error)
             return
-        for command, indices in zip(commands, tags, strict=True):
-            await self._take(node, command, indices, keys, rows)
+        for command, group in zip(commands, groups, strict=True):
+            await self._take(node, command, group, keys, rows)
 
     async def _take(
         self,
         node: ClusterNode,
         command: PipelineCommand,
-        indices: Sequence[int],
+        group: Group,
         keys: Sequence[bytes],
         rows: list[Row],
     ) -> None:
         result = command.result
         if isinstance(result, AskError | MovedError | TryAgainError):  # slots are moving: redis-py follows, and learns
             try:
-                result = await self._client.mget_nonatomic([keys[k] for k in indices])
+                result = await self._client.mget_nonatomic([keys[k] for k in group])
             except _FAILURES as error:
                 result = error
         if isinstance(result, Exception):
             self._lost(node.name, result)
             return
-        for index, row in zip(indices, result, strict=True):
+        for index, row in zip(group, result, strict=True):
             rows[index] = row
 
     def _lost(self, place: str, error: Exception) -> None:

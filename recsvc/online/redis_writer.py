@@ -10,26 +10,41 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.asyncio.cluster import PipelineCommand
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+    SlotNotCoveredError,
+    TryAgainError,
+)
 
 from recsvc.errors import DefinitionError, StoreUnavailableError
-from recsvc.online.keys import tag_of
 from recsvc.online.redis_changes import announce
+from recsvc.online.redis_cluster import ClusterRouter, Group
 from recsvc.online.row import tombstone
 from recsvc.registry.model import FeatureView
 from recsvc.registry.schema import Schema
 
+if TYPE_CHECKING:
+    from redis.asyncio.cluster import ClusterNode
+
+_FAILURES: Final = (RedisError, RedisClusterException, OSError)
+_AGAIN: Final = (NoScriptError, MovedError, AskError, TryAgainError)
+_Done = list[tuple[Group, bytes | Exception]]
+
 ROWS_PER_SCRIPT: Final = 500
 """Rows that one script call compares: it keeps Redis busy for about 1 ms, and other clients wait meanwhile."""
-SLOTS_AT_ONCE: Final = 64
-"""Script calls in flight where each row has a slot of its own (a cluster)."""
+WRITES_AT_ONCE: Final = 8
+"""Writes in flight, each on one connection per node; others wait for their turn."""
 
 _SCRIPT: Final = """
 local ttl, force = tonumber(ARGV[1]), ARGV[2] == '1'
@@ -79,11 +94,11 @@ class RedisRowWriter:
 
     def __init__(self, client: Redis | RedisCluster) -> None:
         self._client = client
-        self._cluster = isinstance(client, RedisCluster)
-        self._slots = asyncio.Semaphore(SLOTS_AT_ONCE)
+        self._router = ClusterRouter(client) if isinstance(client, RedisCluster) else None
+        self._turns = asyncio.Semaphore(WRITES_AT_ONCE)
 
     def __repr__(self) -> str:
-        return f"RedisRowWriter({'cluster' if self._cluster else 'standalone'})"
+        return f"RedisRowWriter({self._router or 'standalone'})"
 
     async def prepare(self, view: FeatureView, schema: Schema) -> None:
         """Make sure that rows of ``schema`` fit those that are stored, and record it where it is the longest so far.
@@ -129,47 +144,64 @@ class RedisRowWriter:
         force: bool = False,
     ) -> WriteResult:
         """Write rows with a TTL of their own (None: for ever), and announce those of mirrored views."""
-        groups = self._groups(keys)
-        calls = [self._write_group(g, keys, rows, ttl_ms, force=force) for g in groups]
-        done = await asyncio.gather(*calls, return_exceptions=True)  # what was written is announced, whatever failed
-        written = [i for group, flags in zip(groups, done, strict=True) for i in _written(group, flags)]
+        done = await self._run(keys, rows, ttl_ms, force=force)
+        written = [i for group, flags in done for i in _written(group, flags)]  # is announced, whatever else failed
         if view.mirrored and written:
             await _guarded(announce(self._client, view, [(keys[i], rows[i]) for i in written]))
-        for failure in done:
-            if isinstance(failure, BaseException):
-                raise failure
+        for _, failure in done:
+            if isinstance(failure, Exception):
+                raise _unavailable(failure) from failure
         return WriteResult(len(written), len(keys) - len(written))
 
-    def _groups(self, keys: Sequence[bytes]) -> list[Sequence[int]]:
-        """Return indices of keys that one script call can take: of one slot, and not too many."""
-        if not self._cluster:
-            return [range(i, min(i + ROWS_PER_SCRIPT, len(keys))) for i in range(0, len(keys), ROWS_PER_SCRIPT)]
-        by_tag: dict[bytes, list[int]] = defaultdict(list)
-        for index, key in enumerate(keys):
-            by_tag[tag_of(key)].append(index)
-        return [g[i : i + ROWS_PER_SCRIPT] for g in by_tag.values() for i in range(0, len(g), ROWS_PER_SCRIPT)]
+    async def _run(self, keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int | None, *, force: bool) -> _Done:
+        """Run the script over all rows, a group of one slot at a time; what fails of it is in the results."""
 
-    async def _write_group(
-        self, group: Sequence[int], keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int | None, *, force: bool
-    ) -> bytes:
-        arguments: list[bytes | int] = [
-            len(group),
-            *[keys[i] for i in group],
-            ttl_ms or 0,
-            int(force),
-            *[rows[i] for i in group],
-        ]
-        async with self._slots:
-            try:
-                flags = await _guarded(self._client.execute_command("EVALSHA", _SHA, *arguments))
-            except NoScriptError:
-                flags = await _guarded(self._client.execute_command("EVAL", _SCRIPT, *arguments))
-        return bytes(flags)
+        def arguments(group: Group) -> list[bytes | int]:
+            picked = [keys[i] for i in group], [rows[i] for i in group]
+            return [len(group), *picked[0], ttl_ms or 0, int(force), *picked[1]]
+
+        async with self._turns:
+            if self._router is not None:
+                return await self._run_in_cluster(self._router, keys, arguments)
+            groups = [range(i, min(i + ROWS_PER_SCRIPT, len(keys))) for i in range(0, len(keys), ROWS_PER_SCRIPT)]
+            return [(group, await _result(self._one(arguments(group)))) for group in groups]
+
+    async def _one(self, arguments: Sequence[bytes | int]) -> bytes:
+        try:
+            return bytes(await self._client.execute_command("EVALSHA", _SHA, *arguments))
+        except NoScriptError:
+            return bytes(await self._client.execute_command("EVAL", _SCRIPT, *arguments))
+
+    async def _run_in_cluster(
+        self, router: ClusterRouter, keys: Sequence[bytes], arguments: Callable[[Group], list[bytes | int]]
+    ) -> _Done:
+        """Send each node all its groups in one pipeline; whatever does not come back as flags is tried once more alone.
+
+        That is where redis-py follows slots that moved, and where a node gets the script.
+        """
+        routes = await _guarded(router.routes(keys, most=ROWS_PER_SCRIPT))
+        pipelines = [self._pipeline(node, groups, arguments) for node, groups in routes.nodes.items()]
+        done = [pair for pairs in await asyncio.gather(*pipelines) for pair in pairs]
+        done += [(group, SlotNotCoveredError()) for group in routes.uncovered]
+        again = {i: self._one(arguments(group)) for i, (group, flags) in enumerate(done) if isinstance(flags, _AGAIN)}
+        for i, call in again.items():
+            done[i] = (done[i][0], await _result(call))
+        return done
+
+    async def _pipeline(
+        self, node: ClusterNode, groups: Sequence[Group], arguments: Callable[[Group], list[bytes | int]]
+    ) -> _Done:
+        commands = [PipelineCommand(i, "EVALSHA", _SHA, *arguments(group)) for i, group in enumerate(groups)]
+        try:
+            await node.execute_pipeline(commands)
+        except _FAILURES as error:
+            return [(group, error) for group in groups]
+        return [(group, command.result) for group, command in zip(groups, commands, strict=True)]
 
 
-def _written(group: Sequence[int], flags: bytes | BaseException) -> list[int]:
+def _written(group: Group, flags: bytes | Exception) -> list[int]:
     """Return the indices of those rows of a group that the script wrote."""
-    if isinstance(flags, BaseException):
+    if isinstance(flags, Exception):
         return []
     return [index for index, flag in zip(group, flags, strict=True) if flag == _WRITTEN]
 
@@ -201,7 +233,16 @@ def _ensure_prefix(view: FeatureView, theirs: Sequence[str], ours: Sequence[str]
 async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # what redis-py returns is typed loosely
     try:
         return await call
-    except NoScriptError:
-        raise
-    except (RedisError, RedisClusterException, OSError) as error:
-        raise StoreUnavailableError(f"writing to the store failed: {error}") from error
+    except _FAILURES as error:
+        raise _unavailable(error) from error
+
+
+async def _result(call: Awaitable[bytes]) -> bytes | Exception:
+    try:
+        return await call
+    except _FAILURES as error:
+        return error
+
+
+def _unavailable(error: Exception) -> StoreUnavailableError:
+    return StoreUnavailableError(f"writing to the store failed: {error}")

@@ -196,7 +196,7 @@ def _bury(block: Block, group: _Group) -> None:
 def _of_right_size(block: Block, group: _Group, found: Layout) -> _Group:
     """Return the rows that are as long as their writer's feature count says; mark the others as corrupt."""
     sizes = {len(r) for r in group.rows}
-    if sizes == {found.size} or (found.variable and min(sizes) >= found.smallest):
+    if sizes == {found.smallest} or (found.variable and min(sizes) >= found.smallest):
         return _Group(group.rows, group.at, found.smallest)
     fits = np.array([len(r) >= found.smallest if found.variable else len(r) == found.size for r in group.rows])
     block.reasons.append(

@@ -1,0 +1,418 @@
+"""`recsvc serve` as a process: what it says, where its settings come from, how it starts, reloads and refuses to start."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import grpc
+import pytest
+import redis
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from recsvc.client import Client, ClientError
+from recsvc.pb import serving_pb2 as pb
+from recsvc.registry.loader import load
+from tests.e2e.serving import (
+    DEFINITIONS,
+    Process,
+    age,
+    definitions,
+    environment,
+    leftovers,
+    refused,
+    serving,
+    started,
+)
+from tests.parts.redis_binaries import REDIS_8_2, redis_server
+from tests.parts.redis_server import free_port, short_folder
+from tests.parts.topologies import Endpoint
+from tests.parts.waiting import eventually, wait_until
+from tests.rpc.calling import PATIENCE, Caller, facts
+from tests.rpc.own_redis import PASSWORD, own_redis
+from tests.rpc.rows import Rows
+
+pytestmark = pytest.mark.e2e
+
+APPENDED = DEFINITIONS.replace("STRING[32])]", 'STRING[32]), Feature("height", FLOAT64, default=1.5)]')
+BREAKING = DEFINITIONS.replace('"age", INT64', '"age", FLOAT64')
+WRONG = DEFINITIONS.replace('"profile:age"', '"profile:nope"').replace('["profile", "live:plus"]', '["nope"]')
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path: there are sockets in it."""
+    with short_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    """A file of right definitions."""
+    return definitions(folder)
+
+
+def health(address: str, service: str) -> str:
+    """Return what the health service says of a service, or the code with which it refuses."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            reply = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE
+            )
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code.name
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
+
+
+def test_a_server_says_where_it_is_and_answers(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """One line with what is served and where; health and reflection are there; it ends with 0 and says why."""
+    with serving(folder, file, redis_8.url) as server:
+        assert server.fingerprint == load(str(file)).fingerprint
+        assert age(server.address, 404).status == pb.FEATURE_STATUS_NOT_FOUND
+        wait_until(lambda: health(server.address, "recsvc.redis") == "SERVING")
+        asked = ("", "recsvc.v1.ServingService", "nope")
+        assert [health(server.address, name) for name in asked] == ["SERVING", "SERVING", "NOT_FOUND"]
+        with grpc.insecure_channel(server.address) as channel:
+            database = ProtoReflectionDescriptorDatabase(channel)
+            services = set(database.get_services())
+            contract = database.FindFileContainingSymbol("recsvc.v1.ServingService")
+    assert services == {
+        "recsvc.v1.ServingService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    assert contract.name == "recsvc/v1/serving.proto"
+    lines = server.log().splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith("INFO stopping: calls under way are finished, new ones refused")
+
+
+def test_settings_come_from_flags_environment_and_file(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """Flag before environment before file before default, as the limits show that are told."""
+    config = folder / "recsvc.toml"
+    config.write_text("max_rows = 2\nmax_features = 2\nmax_cells = 2\n")
+    env = {"RECSVC_MAX_FEATURES": "3", "RECSVC_MAX_CELLS": "3"}
+    words = ("--config", config, "--max-cells", "4")
+    with serving(folder, file, redis_8.url, *words, env=env) as server, Client(server.address) as client:
+        with pytest.raises(ClientError) as caught:
+            client.get_features_batch({"user_id": range(5)}, features=["profile:age"] * 5, timeout=PATIENCE)
+        with pytest.raises(ClientError) as others:
+            client.get_features_batch({"user_id": range(5)}, features=["profile:age"] * 3, timeout=PATIENCE)
+    assert (caught.value.metadata["limit"], caught.value.metadata["allowed"]) == ("features", "3")
+    assert (others.value.metadata["limit"], others.value.metadata["allowed"]) == ("rows,cells", "2,4")
+
+
+def test_the_embedded_redis_is_the_default_and_goes_with_the_server(folder: Path, file: Path) -> None:
+    """Without --redis a private Redis is started, and nothing of it is left afterwards."""
+    with started(folder, file, "--listen", "127.0.0.1:0", "--refuse-s", 0) as process:
+        server = process.announced()
+        assert age(server.address).status == pb.FEATURE_STATUS_NOT_FOUND
+        assert len(leftovers(folder)) == 1
+        server.signal(signal.SIGINT)
+        assert server.ended() == 0
+    assert leftovers(folder) == []
+    assert "Traceback" not in server.log()
+
+
+def test_the_environment_names_the_store(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """RECSVC_REDIS and RECSVC_LISTEN are enough to be told nothing on the command line."""
+    Rows(redis.Redis.from_url(redis_8.admin_url)).put(load(str(file)).view("profile"), ["77"], {"age": 7, "city": "x"})
+    env = {
+        "RECSVC_REDIS": redis_8.url,
+        "RECSVC_LISTEN": "127.0.0.1:0",
+        "RECSVC_LAME_DUCK_S": "0",
+        "RECSVC_REFUSE_S": "0",
+    }
+    with started(folder, file, env=env) as process:
+        assert age(process.announced().address, 77).value.int64_value == 7
+    assert leftovers(folder) == []
+
+
+class Load:
+    """Clients that ask without a pause, and what they were told."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._stop = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._ask()) for _ in range(20)]
+        self.fingerprints: list[str] = []
+        self.failures: list[str] = []
+
+    async def _ask(self) -> None:
+        request = pb.GetFeaturesRequest(
+            entities={"user_id": "1"}, feature_service="ranking", context={"offset": pb.Value(int64_value=1)}
+        )
+        while not self._stop.is_set():
+            try:
+                reply = await self._caller.one(request)
+            except grpc.aio.AioRpcError as error:
+                self.failures.append(f"{error.code().name} {error.details()}")
+            else:
+                self.fingerprints.append(reply.registry_fingerprint)
+                if len(reply.features) != (4 if "profile:height" in facts(reply) else 3):
+                    self.failures.append(f"{len(reply.features)} features")
+
+    async def answered(self, fingerprint: str) -> None:
+        """Wait until some more calls are answered, the last by these definitions."""
+        before = len(self.fingerprints)
+        await eventually(lambda: len(self.fingerprints) > before + 50 and self.fingerprints[-1] == fingerprint)
+
+    async def stop(self) -> None:
+        """End it."""
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+
+async def test_sighup_reloads_without_failing_a_call(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """Under load: an appended feature goes live; breaking, wrong and broken definitions are refused, the old ones stay."""
+    with serving(folder, file, redis_8.url) as server:
+        async with Caller(server.address) as caller:
+            load_ = Load(caller)
+            await load_.answered(server.fingerprint)
+            appended = await reloaded(server, file, APPENDED, "reloaded: registry ")
+            await load_.answered(appended)
+            for text, words in (
+                (BREAKING, "type INT64 -> FLOAT64"),
+                (WRONG, "profile:nope"),
+                ("this is not Python", "SyntaxError"),
+                ("raise SystemExit(3)", "SystemExit"),
+                ("import no_such_module_at_all", "no_such_module_at_all"),
+                ("x = 1", "has no Registry"),
+            ):
+                await reloaded(server, file, text, words)
+                await load_.answered(appended)
+            file.unlink()
+            await reloaded(server, None, "", "is not a file")
+            await load_.answered(appended)
+            await reloaded(server, file, APPENDED.replace("STRING[32]", "STRING[33]"), "bound STRING[32] -> STRING[33]")
+            await load_.stop()
+    assert load_.failures == []
+    assert set(load_.fingerprints) <= {server.fingerprint, appended, load(str(file)).fingerprint}
+    refusals = [line for line in server.log().splitlines() if "reload refused, the old definitions stay" in line]
+    assert len(refusals) == 7
+
+
+async def reloaded(server: Process, file: Path | None, text: str, words: str) -> str:
+    """Change the definitions, send SIGHUP, wait for the log to have these words once more, return the fingerprint."""
+    before = server.log().count(words)
+    if file is not None:
+        file.write_text(text, encoding="utf-8")
+    server.signal(signal.SIGHUP)
+    await eventually(lambda: server.log().count(words) == before + 1)
+    return load(str(file)).fingerprint if words.startswith("reloaded") else ""
+
+
+async def test_many_reloads_at_once_end_with_the_last(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """However fast SIGHUPs come, the last definitions are the ones that are served."""
+    with serving(folder, file, redis_8.url) as server:
+        for text in (APPENDED, DEFINITIONS, APPENDED) * 3:
+            file.write_text(text, encoding="utf-8")
+            server.signal(signal.SIGHUP)
+        fingerprint = load(str(file)).fingerprint
+        async with Caller(server.address) as caller:
+
+            async def is_served() -> bool:
+                row = await caller.one(pb.GetFeaturesRequest(entities={"user_id": "1"}, features=["profile"]))
+                return row.registry_fingerprint == fingerprint
+
+            await eventually(is_served)
+
+
+def one_line(lines: Sequence[str]) -> str:
+    """Return the one line that a server says which cannot start."""
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("recsvc: ")
+    return lines[0].removeprefix("recsvc: ")
+
+
+def test_a_port_that_is_taken_is_told(folder: Path, file: Path) -> None:
+    """A second server on a port is one clear line, and the Redis that it had started is gone."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = one_line(refused(folder, file, "--listen", address))
+    assert line == f"cannot listen on {address}: is the port taken, or the address not ours?"
+
+
+def test_two_servers_do_not_share_a_port(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """gRPC would let a second process of ours listen on the same port, and nobody would know which answers."""
+    with serving(folder, file, redis_8.url) as server:
+        assert "port taken" in one_line(refused(folder, file, "--redis", redis_8.url, "--listen", server.address))
+
+
+def test_an_address_that_is_not_ours_is_told(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """So is an address that this machine does not have, and a name that nobody has."""
+    for address in ("192.0.2.1:50051", "no-such-host.invalid:50051"):
+        assert address in one_line(refused(folder, file, "--redis", redis_8.url, "--listen", address))
+
+
+STORES: dict[str, tuple[Callable[[str, int], str], str]] = {
+    "nobody there": (lambda _, port: f"redis://:{PASSWORD}@127.0.0.1:{port}", "refuses connections"),
+    "no socket": (lambda _, __: "unix:///no/such/redis.sock", "no socket at that path"),
+    "wrong password": (lambda url, _: url.replace(PASSWORD, "Wr0ng"), "refuses the user or the password"),
+    "no password": (lambda url, _: url.replace(f":{PASSWORD}@", ""), "asks for a password"),
+    "no cluster": (lambda url, _: url.replace("redis:", "redis+cluster:"), "a single server"),
+    "no Sentinel": (lambda url, _: url.replace("redis:", "redis+sentinel:") + "/main", "Sentinel"),
+    "no URL": (lambda _, __: "http://example.invalid", "redis"),
+    "no TLS": (lambda url, _: url.replace("redis:", "rediss:"), "TLS"),
+}
+
+
+@pytest.mark.parametrize("case", STORES)
+def test_a_store_that_is_wrong_is_told(case: str, folder: Path, file: Path) -> None:
+    """What is wrong with the store is one line, without the password."""
+    url_of, words = STORES[case]
+    with own_redis() as store:
+        line = one_line(refused(folder, file, "--redis", url_of(store.url, free_port()), "--listen", "127.0.0.1:0"))
+    assert words in line
+    assert PASSWORD not in line
+    assert "Wr0ng" not in line
+
+
+BROKEN = {
+    "raising": ("raise RuntimeError('boom')", ["failed at", "RuntimeError: boom"]),
+    "no Python": ("def", ["SyntaxError"]),
+    "exiting": ("import sys; sys.exit(0)", ["SystemExit"]),
+    "empty": ("", ["has no Registry"]),
+    "of two minds": (DEFINITIONS + "other = Registry()", ["several registries (other, registry)"]),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_definitions_that_cannot_be_read_are_told(case: str, folder: Path) -> None:
+    """What is wrong with the file is one line, before anything is started."""
+    text, words = BROKEN[case]
+    line = one_line(refused(folder, definitions(folder, text)))
+    assert all(word in line for word in words)
+
+
+def test_definitions_that_are_wrong_are_a_line_each(folder: Path) -> None:
+    """Every mistake in the definitions is told, a line for each."""
+    lines = refused(folder, definitions(folder, WRONG))
+    assert len(lines) == 2
+    assert all(line.startswith("recsvc: ") and "nope" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["none.py"], "none.py is not a file"),
+        (["no.such.module"], "no.such.module"),
+        (["definitions.py", "--max-rows", "0"], "--max-rows: '0' must be at least 1"),
+        (["definitions.py", "--listen", "nowhere"], "--listen: 'nowhere' is not HOST:PORT"),
+        (["definitions.py", "--config", "none.toml"], "none.toml: cannot be read"),
+    ],
+)
+def test_wrong_words_are_told(
+    words: list[str], told: str, folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not there and a setting that cannot be are one line that names them."""
+    monkeypatch.chdir(folder)
+    assert told in one_line(refused(folder, *words))
+
+
+def test_a_wrong_setting_of_the_environment_is_told_as_such(folder: Path, file: Path) -> None:
+    """The line begins with the variable."""
+    line = one_line(refused(folder, file, env={"RECSVC_REDIS_TIMEOUT_MS": "soon"}))
+    assert line == "RECSVC_REDIS_TIMEOUT_MS: 'soon' is not a whole number"
+
+
+def test_a_server_can_start_without_its_store(folder: Path, file: Path) -> None:
+    """With --redis-at-start optional the store may be missing: that is logged, and the server answers."""
+    url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}"
+    with serving(folder, file, url, "--redis-at-start", "optional") as server:
+        found = age(server.address)
+        assert (found.status, found.source) == (pb.FEATURE_STATUS_UNAVAILABLE, pb.VALUE_SOURCE_DEFAULT)
+        wait_until(lambda: health(server.address, "recsvc.redis") == "NOT_SERVING")
+        assert health(server.address, "") == "SERVING"
+    assert "starting without it" in server.log()
+    assert PASSWORD not in server.log()
+
+
+SLOW_REDIS = """#!/bin/sh
+touch {folder}/starting
+while [ ! -e {folder}/go ]; do sleep 0.02; done
+exec {server} "$@"
+"""
+
+
+@pytest.fixture
+def slow_redis(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a redis-server first on PATH that waits for a file `go` before it starts, and makes one, `starting`, before."""
+    (folder / "bin").mkdir()
+    script = folder / "bin" / "redis-server"
+    script.write_text(SLOW_REDIS.format(folder=folder, server=shutil.which(redis_server(REDIS_8_2))))
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{environment(folder)['PATH']}")
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_told_to_end_while_it_starts_ends(slow_redis: Path, file: Path, number: signal.Signals) -> None:
+    """A signal during start-up ends the server as ever: status 0, nothing announced, no traceback, no Redis left."""
+    with started(slow_redis, file, "--listen", "127.0.0.1:0", "--lame-duck-s", 0, "--refuse-s", 0) as process:
+        wait_until((slow_redis / "starting").exists, 30)
+        process.signal(number)
+        (slow_redis / "go").touch()
+        assert process.ended() == 0
+        assert process.process.stdout is not None
+        assert process.process.stdout.read() == ""
+    assert leftovers(slow_redis) == []
+    assert "Traceback" not in process.log()
+
+
+@pytest.mark.parametrize("delay_ms", [0, 1, 10, 30, 60, 100, 200])
+def test_a_signal_at_any_moment_of_the_start_leaves_nothing(delay_ms: int, folder: Path) -> None:
+    """Whenever SIGTERM comes after the definitions are read, the server is ended by it or ends in order."""
+    timer = f"import os, threading\nthreading.Timer({delay_ms / 1000}, os.kill, (os.getpid(), 15)).start()\n"
+    file = definitions(folder, timer + DEFINITIONS)
+    with started(folder, file, "--listen", "127.0.0.1:0", "--lame-duck-s", 0, "--refuse-s", 0) as process:
+        assert process.ended() in {0, -signal.SIGTERM}
+    assert leftovers(folder) == []
+    assert "Traceback" not in process.log()
+
+
+def test_definitions_that_hang_can_be_ended(folder: Path) -> None:
+    """While the user's code runs, which may take for ever, Ctrl-C ends the server at once."""
+    file = definitions(
+        folder, f"import pathlib, time\npathlib.Path({str(folder)!r}, 'loading').touch()\ntime.sleep(900)"
+    )
+    with started(folder, file) as process:
+        wait_until((folder / "loading").exists, 30)
+        process.signal(signal.SIGINT)
+        assert process.ended() == 130
+    assert process.log() == ""
+
+
+def test_sighup_while_starting_does_not_end_the_server(slow_redis: Path, file: Path) -> None:
+    """A reload that comes too early is done once the server is there."""
+    with started(slow_redis, file, "--listen", "127.0.0.1:0", "--lame-duck-s", 0, "--refuse-s", 0) as process:
+        wait_until((slow_redis / "starting").exists, 30)
+        file.write_text(APPENDED, encoding="utf-8")
+        process.signal(signal.SIGHUP)
+        (slow_redis / "go").touch()
+        process.announced()
+        wait_until(lambda: "reloaded: registry " in process.log())
+
+
+def test_a_killed_servers_redis_is_cleared_by_the_next(folder: Path, file: Path, redis_8: Endpoint) -> None:
+    """kill -9 leaves a Redis behind; the next start of an embedded one ends it and removes its directory."""
+    words = ("--listen", "127.0.0.1:0", "--lame-duck-s", 0, "--refuse-s", 0)
+    with started(folder, file, *words) as process:
+        process.announced()
+        process.signal(signal.SIGKILL)
+        process.ended()
+    (left,) = leftovers(folder)
+    with started(folder, file, *words) as process:
+        process.announced()
+        assert left not in leftovers(folder)
+        process.signal(signal.SIGTERM)
+        assert process.ended() == 0
+    assert leftovers(folder) == []
