@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from redis.asyncio.cluster import ClusterNode
 
 _FAILURES: Final = (RedisError, RedisClusterException, OSError)
-_AGAIN: Final = (NoScriptError, MovedError, AskError, TryAgainError)
+_AGAIN: Final = (MovedError, AskError, TryAgainError)
 _Done = list[tuple[Group, bytes | Exception]]
 
 ROWS_PER_SCRIPT: Final = 500
@@ -175,10 +175,7 @@ class RedisRowWriter:
     async def _run_in_cluster(
         self, router: ClusterRouter, keys: Sequence[bytes], arguments: Callable[[Group], list[bytes | int]]
     ) -> _Done:
-        """Send each node all its groups in one pipeline; whatever does not come back as flags is tried once more alone.
-
-        That is where redis-py follows slots that moved, and where a node gets the script.
-        """
+        """Send each node its groups in one pipeline; those whose slot has moved go again, alone: redis-py follows."""
         routes = await _guarded(router.routes(keys, most=ROWS_PER_SCRIPT))
         pipelines = [self._pipeline(node, groups, arguments) for node, groups in routes.nodes.items()]
         done = [pair for pairs in await asyncio.gather(*pipelines) for pair in pairs]
@@ -194,6 +191,9 @@ class RedisRowWriter:
         commands = [PipelineCommand(i, "EVALSHA", _SHA, *arguments(group)) for i, group in enumerate(groups)]
         try:
             await node.execute_pipeline(commands)
+            if any(isinstance(c.result, NoScriptError) for c in commands):
+                await node.execute_command("SCRIPT LOAD", _SCRIPT)
+                await node.execute_pipeline(commands)  # none was written before: the script was not there
         except _FAILURES as error:
             return [(group, error) for group in groups]
         return [(group, command.result) for group, command in zip(groups, commands, strict=True)]
