@@ -127,10 +127,11 @@ def _first_line(node: _Function) -> int:
 
 
 def _covers(node: _Function, code: CodeType) -> bool:
-    """Whether all that ``code`` was compiled from, as far as it knows, lies inside ``node``."""
-    begin, end = (_first_line(node), 0), (node.end_lineno or 0, node.end_col_offset or 0)
-    if isinstance(node, ast.Lambda):
-        begin = (node.lineno, node.col_offset)
+    """Whether all that ``code`` was compiled from, as far as it knows, lies inside ``node``, of a lambda in its body."""
+    inside = node.body if isinstance(node, ast.Lambda) else node
+    begin, end = (inside.lineno, inside.col_offset), (inside.end_lineno or 0, inside.end_col_offset or 0)
+    if inside is node:
+        begin = (_first_line(node), 0)
     places = [p for p in code.co_positions() if None not in p and p[2:] != (0, 0)]
     return all(begin <= (p[0], p[2]) and (p[1], p[3]) <= end for p in places)
 

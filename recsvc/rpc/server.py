@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from recsvc.errors import StartupError
 from recsvc.pb.packed import require_upb
 from recsvc.rpc.handler import Calls, Phase
+from recsvc.rpc.listening import ensure_free
 from recsvc.rpc.servicer import SERVICE
 
 REDIS_HEALTH: Final = "recsvc.redis"
@@ -58,12 +59,11 @@ class RpcServer:
     async def start(self) -> None:
         """Open the port and serve; raises StartupError where that cannot be."""
         require_upb()
+        await ensure_free(self._listen)
         try:
             bound = self._server.add_insecure_port(self._listen)
         except RuntimeError:
-            raise StartupError(
-                f"cannot listen on {self._listen}: is the port taken, or the address not ours?"
-            ) from None
+            raise StartupError(f"cannot listen on {self._listen}: the port is taken") from None
         self.address = f"{self._listen.rpartition(':')[0]}:{bound}"
         for name in ("", SERVICE):
             await self._health.set(name, _SERVING)

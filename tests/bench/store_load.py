@@ -3,12 +3,13 @@
 Both write the same users, with 10 and with 50 FLOAT64 features, into the same redis-server over TCP on loopback (Feast
 knows no unix sockets), without TTL, in turns, each time into an empty store. Both compare event times with what is
 stored, so that an old row never replaces a newer one. Both are one process, and are measured from a table in memory
-(Arrow for us, pandas for Feast, made beforehand) to Redis' last answer. "With skip_dedup" is Feast in a configuration
-that does without the comparison, and is judged as well.
+(Arrow for us, pandas for Feast, made beforehand) to Redis' last answer. Feast's ``skip_dedup``, which does without the
+comparison, is shown too, but not judged: it does less than ours.
 
 Why it is fair to Feast: it recommends no number of rows per call, and sends each call as one pipeline, so several are
-tried beforehand and the fastest is taken. A round of everybody that does not count comes first. At the end some users
-are read back through both, and are compared with the table.
+tried beforehand, twice, and the fastest is taken. A round of everybody that does not count comes first. A round of ours
+is several loads in a row, of which the mean counts: one alone would be over in a moment, and a matter of luck. At the
+end some users are read back through both, and are compared with the table.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 import numpy as np
@@ -42,11 +44,15 @@ CHUNKS: Final = (1_000, 5_000, 20_000, 100_000)
 """Rows per call that are tried with Feast."""
 TRIED: Final = 1 / 4
 """The part of the rows that each is tried with."""
+OUR_LOADS: Final = 5
+"""How often we load in a round."""
 READ_BACK: Final = 20
 TIMEOUT_S: Final = 10.0
 OURS: Final = "recsvc"
 FEAST: Final = f"Feast {VERSION}"
 SKIPPING: Final = f"Feast {VERSION}, skip_dedup"
+
+Load = Callable[[], Awaitable[Cost]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +170,13 @@ async def _compare(width: int, server: BareServer, store: OpenRedis, sizes: Size
     workload = Workload.make(max(READ_BACK, sizes.values // width), width)
     rows = workload.rows.num_rows
     with contextlib.ExitStack() as stack:
-        contenders: dict[str, Callable[[], Awaitable[Cost]]] = {OURS: lambda: workload.load(store)}
+        contenders = {OURS: _several(OUR_LOADS, _emptied(server, lambda: workload.load(store)))}
         peer, chunk = None, None
         if feast:
             peer = stack.enter_context(feast_peer(feast_python(), server.address, workload.rows, workload.names))
             chunk = _best_chunk(peer, rows, server)
-            contenders |= _feasts(peer, rows, chunk)
-        emptied = {name: _emptied(server, load) for name, load in contenders.items()}
-        costs = await in_turns(sizes.rounds, emptied)
+            contenders |= {name: _emptied(server, load) for name, load in _feasts(peer, rows, chunk)}
+        costs = await in_turns(sizes.rounds, contenders)
         server.admin.flushall()
         await workload.load(store)
         await workload.check_ours(store)
@@ -186,13 +191,13 @@ def _best_chunk(peer: FeastPeer, rows: int, server: BareServer) -> int:
     tried = max(1, round(rows * TRIED))
     speeds: dict[float, int] = {}
     peer.write(tried, tried, skip_dedup=False)
-    for chunk in (c for c in CHUNKS if c <= tried or c == CHUNKS[0]):
+    for chunk in 2 * [c for c in CHUNKS if c <= tried or c == CHUNKS[0]]:
         server.admin.flushall()
         speeds[tried / peer.write(tried, chunk, skip_dedup=False).seconds] = chunk
     return speeds[max(speeds)]
 
 
-def _feasts(peer: FeastPeer, rows: int, chunk: int) -> Iterator[tuple[str, Callable[[], Awaitable[Cost]]]]:
+def _feasts(peer: FeastPeer, rows: int, chunk: int) -> Iterator[tuple[str, Load]]:
     for name, skip in ((FEAST, False), (SKIPPING, True)):
 
         async def write(skip: bool = skip) -> Cost:  # noqa: FBT001  # bound to the loop's value
@@ -201,12 +206,20 @@ def _feasts(peer: FeastPeer, rows: int, chunk: int) -> Iterator[tuple[str, Calla
         yield name, write
 
 
-def _emptied(server: BareServer, load: Callable[[], Awaitable[Cost]]) -> Callable[[], Awaitable[Cost]]:
+def _emptied(server: BareServer, load: Load) -> Load:
     async def emptied() -> Cost:
         server.admin.flushall()
         return await load()
 
     return emptied
+
+
+def _several(times: int, load: Load) -> Load:
+    async def several() -> Cost:
+        costs = [await load() for _ in range(times)]
+        return Cost(fmean(cost.seconds for cost in costs), fmean(cost.cpu_seconds for cost in costs))
+
+    return several
 
 
 def _report(outcomes: Sequence[Outcome], version: str, *, feast: bool) -> Report:
@@ -224,9 +237,9 @@ def _report(outcomes: Sequence[Outcome], version: str, *, feast: bool) -> Report
                 f"{o.width} × {o.rows:,}, {name}", str(o.speed(name)), faster, f"{o.cpu_speed(name).median:,.0f}"
             )
     expectations = [
-        Expectation(f"load: rows/s, {o.width} features, recsvc / {peer}", o.ratio(peer), Relation.AT_LEAST, LIMIT)
+        Expectation(f"load: rows/s, {o.width} features, recsvc / {FEAST}", o.ratio(FEAST), Relation.AT_LEAST, LIMIT)
         for o in outcomes
-        for peer in o.peers
+        if FEAST in o.peers
     ]
     figures: Figures = {"redis": version, "feast": VERSION if feast else None}
     figures |= {f"{o.width} features": o.figures() for o in outcomes}

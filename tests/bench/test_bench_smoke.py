@@ -55,5 +55,5 @@ def test_load_is_compared_with_feast(capsys: pytest.CaptureFixture[str], feast: 
     found = run(capsys, "load", *(["--no-feast"] if feast == "without Feast" else []))
     for width in ("10 features", "50 features"):
         assert found["load"][width]["rows_per_s"]["recsvc"]["median"] > 0
-    expected = [] if feast == "without Feast" else [">= 20"] * 4
+    expected = [] if feast == "without Feast" else [">= 20"] * 2
     assert [e["expected"] for e in found["expectations"]] == expected

@@ -85,7 +85,7 @@ def command(*words: object) -> list[str]:
 
 
 def environment(temporary: Path, others: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment without settings of ours; what a server puts into the temporary directory is in that one."""
+    """Return an environment without settings of ours, and with that directory for temporary files."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RECSVC_")}
     return {**plain, "TMPDIR": str(temporary), **(others or {})}
 

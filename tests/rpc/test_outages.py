@@ -97,10 +97,13 @@ async def is_stored(caller: Caller) -> bool:
 
 async def test_a_silent_store_does_not_hold_up_answers(store: OwnRedis) -> None:
     """A Redis that says nothing costs the store's timeout, not the 5 s that redis-py waits, however many ask."""
-    async with running(settings(store.url, redis_timeout_ms=50), SPEC) as app, Caller(app.address) as caller:
+    impatient = settings(store.url, redis_timeout_ms=50, default_deadline_ms=60_000)
+    async with running(impatient, SPEC) as app, Caller(app.address) as caller:
         await eventually(lambda: is_stored(caller))
         with store.paused():
-            rows = await asyncio.gather(*(ask(caller) for _ in range(50)))
+            async with asyncio.timeout(DEADLINE_S):
+                calls = (caller.raw(SINGLE, REQUEST.SerializeToString(), None) for _ in range(50))
+                rows = [pb.GetFeaturesResponse.FromString(answer) for answer in await asyncio.gather(*calls)]
             assert all((facts(row), degraded(row)) == (WITHOUT, LOST) for row in rows)
         await eventually(lambda: is_stored(caller))
 

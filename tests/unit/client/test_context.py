@@ -112,7 +112,7 @@ def test_columns(given_value: Any, wire: dict[str, Any]) -> None:  # noqa: ANN40
         (date(2024, 5, 1), "date is not one of"),
         (2**63, "9223372036854775808 does not fit 64 bits"),
         (NOON.replace(tzinfo=None), "2024-05-01T12:00:00 has no time zone"),
-        (np.datetime64("NaT"), "NaT is not a time"),
+        (np.datetime64("NaT", "us"), "NaT is not a time"),
         (np.datetime64(10**7, "Y"), "has a time that does not fit"),
         ([1, "a"], "mixes int64 and string; give one type"),
         ([True, 2], "mixes bool and int64; give one type"),

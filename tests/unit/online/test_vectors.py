@@ -14,8 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from recsvc import BOOL, FLOAT32, FLOAT64, INT64, INT64_LIST, STRING, STRING_LIST, TIMESTAMP, VECTOR, Entity, Feature
-from recsvc import FeatureView
+from recsvc import (
+    BOOL,
+    FLOAT32,
+    FLOAT64,
+    INT64,
+    INT64_LIST,
+    STRING,
+    STRING_LIST,
+    TIMESTAMP,
+    VECTOR,
+    Entity,
+    Feature,
+    FeatureView,
+)
 from recsvc.online import redis_writer
 from recsvc.online.keys import KeyMaker, bucket, parse
 from recsvc.online.row import Block, RowCodec, pack_strings, tombstone

@@ -1,0 +1,178 @@
+"""The fingerprint changes with everything that can change an answer, and with nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsvc import (
+    FLOAT32,
+    FLOAT64,
+    INT64,
+    STRING,
+    Entity,
+    Expected,
+    Feature,
+    FeatureService,
+    FeatureView,
+    OnDemandFeature,
+    OnDemandView,
+    Registry,
+    RequestField,
+    Sensitivity,
+    Source,
+)
+from tests.unit.registry.definitions import Array, difference, double
+
+HOUR = timedelta(hours=1)
+
+
+def made(
+    *,
+    entity: dict[str, Any] | None = None,
+    feature: dict[str, Any] | None = None,
+    view: dict[str, Any] | None = None,
+    computed: dict[str, Any] | None = None,
+    service: dict[str, Any] | None = None,
+    field: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
+) -> Registry:
+    """Return a registry of one of everything, with changes to it."""
+    item = Entity(**({"name": "item", "join_key": "item_id", "spread": 32} | (entity or {})))
+    first = Feature(**({"name": "mean", "type": FLOAT64, "default": 0.5} | (feature or {})))
+    second = Feature("year", INT64)
+    film = FeatureView(**({"name": "film", "entities": [item], "features": [first, second], "freshness": HOUR} | (view or {})))
+    inputs = {"a": "film:mean", "b": "film:year"}
+    x = OnDemandFeature(**({"name": "x", "type": FLOAT64, "inputs": inputs, "function": difference} | (computed or {})))
+    model = FeatureService(**({"name": "model", "features": ["film:mean", "film:year"]} | (service or {})))
+    now = RequestField(**({"name": "now", "type": FLOAT64} | (field or {})))
+    return Registry(**({"views": [film], "on_demand": [OnDemandView("live", [x])], "services": [model], "request": [now]} | (more or {})))
+
+
+def opposite(a: Array, b: Array) -> Array:
+    """Return b - a."""
+    return np.asarray(b - a)
+
+
+def again(a: Array, b: Array) -> Array:
+    # The same as difference, under another name, with another docstring and layout.
+    """Do what difference does."""
+    return np.asarray(
+        a - b,
+    )
+
+
+DECIDING: dict[str, dict[str, Any]] = {
+    "join key": {"entity": {"join_key": "film_id"}},
+    "key type": {"entity": {"key_type": INT64}},
+    "spread": {"entity": {"spread": 64}},
+    "no spread": {"entity": {"spread": None}},
+    "type": {"feature": {"type": FLOAT32}},
+    "default": {"feature": {"default": 0.25}},
+    "no default": {"feature": {"default": None}},
+    "bound": {"view": {"features": [Feature("mean", FLOAT64, 0.5), Feature("year", INT64), Feature("s", STRING[8])]}},
+    "order": {"view": {"features": [Feature("year", INT64), Feature("mean", FLOAT64, 0.5)]}},
+    "version": {"view": {"version": 2}},
+    "max age": {"view": {"max_age": 3 * HOUR, "ttl": 9 * HOUR}},
+    "no max age": {"view": {"max_age": None}},
+    "freshness, and so max age": {"view": {"freshness": 2 * HOUR}},
+    "function": {"computed": {"function": opposite}},
+    "inputs": {"computed": {"inputs": {"a": "film:year", "b": "film:mean"}}},
+    "on-demand default": {"computed": {"default": 1.0}},
+    "on-demand type": {"computed": {"type": FLOAT32}},
+    "service": {"service": {"features": ["film:mean"]}},
+    "service order": {"service": {"features": ["film:year", "film:mean"]}},
+    "service name": {"service": {"name": "other"}},
+    "context": {"field": {"name": "hour"}},
+    "context type": {"field": {"type": INT64}},
+    "no services": {"more": {"services": []}},
+}
+
+
+@pytest.mark.parametrize("changes", DECIDING.values(), ids=DECIDING)
+def test_what_changes_answers_changes_the_fingerprint(changes: dict[str, Any]) -> None:
+    """Keys, types, order, defaults, ages, functions, inputs and services all count."""
+    assert made(**changes).fingerprint != made().fingerprint
+
+
+def test_each_change_has_a_fingerprint_of_its_own() -> None:
+    """No two of these registries are taken for one another."""
+    prints = [made(**changes).fingerprint for changes in DECIDING.values()]
+    assert len({*prints, made().fingerprint}) == len(prints) + 1
+
+
+INDIFFERENT: dict[str, dict[str, Any]] = {
+    "entity's description": {"entity": {"description": "a film"}},
+    "description": {"feature": {"description": "mean of all ratings", "owner": "us", "sensitivity": Sensitivity.PUBLIC}},
+    "expected": {"feature": {"expected": Expected(min=0, max=5)}},
+    "view's": {"view": {"description": "films", "owner": "us", "mirrored": True}},
+    "source": {"view": {"source": Source("ratings", query="select 1")}},
+    "ttl": {"view": {"ttl": 99 * HOUR}},
+    "freshness beside a max age": {"view": {"freshness": HOUR / 2, "max_age": 2 * HOUR}},
+    "function's name and layout": {"computed": {"function": again}},
+    "order of inputs": {"computed": {"inputs": {"b": "film:year", "a": "film:mean"}}},
+    "on-demand description": {"computed": {"description": "x", "owner": "us"}},
+    "service's description": {"service": {"description": "x", "owner": "us"}},
+    "context's description": {"field": {"description": "x"}},
+    "active spelled out": {"more": {"active": {"film": 1}}},
+    "tuples": {"service": {"features": ("film:mean", "film:year")}},
+}
+
+
+@pytest.mark.parametrize("changes", INDIFFERENT.values(), ids=INDIFFERENT)
+def test_what_changes_no_answer_does_not(changes: dict[str, Any]) -> None:
+    """Words about definitions, sources and monitoring do not count."""
+    assert made(**changes).fingerprint == made().fingerprint
+
+
+def test_the_order_of_definitions_does_not_count() -> None:
+    """Views and services may be moved about in the file."""
+    user = Entity("user", "user_id")
+    views = [FeatureView(n, [user], [Feature("a", INT64)]) for n in "abc"]
+    services = [FeatureService(n, ["a"]) for n in "st"]
+    one = Registry(views=views, services=services)
+    assert Registry(views=views[::-1], services=services[::-1]).fingerprint == one.fingerprint
+
+
+def test_the_active_version_counts() -> None:
+    """A rollback is another registry."""
+    user = Entity("user", "user_id")
+    views = [FeatureView("p", [user], [Feature("a", INT64)], version=v) for v in (1, 2)]
+    assert Registry(views=views, active={"p": 1}).fingerprint != Registry(views=views, active={"p": 2}).fingerprint
+
+
+def test_equal_defaults_are_equal_however_written() -> None:
+    """1 and 1.0 of a float, a list and a tuple are the same default."""
+    assert made(feature={"default": 1}).fingerprint == made(feature={"default": 1.0}).fingerprint
+    nan = float("nan")
+    assert made(feature={"default": nan}).fingerprint == made(feature={"default": float("nan")}).fingerprint
+
+
+def test_the_fingerprint_is_the_same_in_another_process() -> None:
+    """Two servers of one definition file agree, whatever their hash seeds are."""
+    program = "from tests.unit.registry.test_fingerprint import made; print(made().fingerprint)"
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."}
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert prints == {made().fingerprint}
+    assert len(made().fingerprint) == 16
+
+
+def test_two_functions_that_differ_in_a_constant_differ() -> None:
+    """What a factory put into a function counts."""
+
+    def times(factor: float) -> Any:  # noqa: ANN401  # a function
+        return lambda a: a * factor
+
+    computed = [{"function": times(f), "inputs": {"a": "film:mean"}} for f in (1.5, 2.5, 1.5)]
+    prints = [made(computed=c).fingerprint for c in computed]
+    assert prints[0] == prints[2] != prints[1]
+    assert made(computed={"function": double, "inputs": {"a": "film:mean"}}).fingerprint not in prints
