@@ -5,7 +5,6 @@ The order of force is flag, environment, file, default. The table in the README 
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import tomllib
@@ -145,10 +144,9 @@ def _converted(value: object, wanted: type[Any]) -> Any:  # noqa: ANN401  # of t
     if wanted is str and not isinstance(value, str):
         return None
     try:
-        parsed = wanted(value)
+        return wanted(value)
     except ValueError:
         return None
-    return None if isinstance(parsed, float) and not math.isfinite(parsed) else parsed
 
 
 def _is_address(text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -29,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         status: int = args.handler(args)
-        sys.stdout.flush()  # while a reader that went away can still be told from a failure
+        sys.stdout.flush()  # here, where a reader that went away is expected
     except DefinitionError as error:
         print("\n".join(f"recsvc: {p}" for p in error.problems), file=sys.stderr)
         return FAILED
@@ -39,6 +38,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
         return FAILED
     return status

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from recsvc.online.answer import UNREAD, Bytes, Column, Degraded, Row, Source, Status
+from recsvc.online.answer import UNREAD, Bytes, Column, Degraded, Row, Source, Status, Unread
 from recsvc.online.row import NO_TIME, Block, RowCodec, blank
 from recsvc.registry.model import Feature, FeatureView
 from recsvc.registry.plan import ViewRead
@@ -54,10 +54,11 @@ class ViewColumns:
 
     def decode(self, read: ViewRead, rows: Sequence[Row], now_micros: int) -> Decoded:
         """Return the columns that ``read`` needs from the rows of its view at the time ``now_micros`` of the answer."""
-        places = [i for i, row in enumerate(rows) if isinstance(row, bytes)]
-        present = [row for row in rows if isinstance(row, bytes)]
-        whole = len(places) == len(rows)
-        block = self._codec.decode(present, read.columns)
+        kinds = set(map(type, rows))
+        whole = kinds <= {bytes}  # nearly always, and found without a step per row
+        places = [] if whole else [i for i, row in enumerate(rows) if isinstance(row, bytes)]
+        present = rows if whole else [rows[i] for i in places]
+        block = self._codec.decode(cast("Sequence[bytes]", present), read.columns)
         states = self._states(block, now_micros)
         if whole:
             event_micros = block.event_micros
@@ -71,7 +72,7 @@ class ViewColumns:
             else:
                 columns[index] = self._column(index, block, states, None if whole else np.array(places, np.intp))
         corrupt = int(block.corrupt.sum())
-        return Decoded(columns, event_micros, list(self._degraded(rows, corrupt)), corrupt, block.reasons)
+        return Decoded(columns, event_micros, list(self._degraded(kinds, corrupt)), corrupt, block.reasons)
 
     def _states(self, block: Block, now_micros: int) -> Bytes:
         """Return what is known of each decoded row as a whole; rows without one lose their event time."""
@@ -105,8 +106,8 @@ class ViewColumns:
             fill(values, lacking, of, default)
         return Column(of, values, statuses, sources)
 
-    def _degraded(self, rows: Sequence[Row], corrupt: int) -> Iterator[tuple[Degraded, str]]:
-        if any(row is UNREAD for row in rows):
+    def _degraded(self, kinds: set[type], corrupt: int) -> Iterator[tuple[Degraded, str]]:
+        if Unread in kinds:
             yield Degraded.STORE_UNAVAILABLE, self._view.label
         if corrupt:
             yield Degraded.CORRUPT_ROW, self._view.label

@@ -120,7 +120,8 @@ class RowDecoder:
         """Decode rows of writers of ``written`` features."""
         found = self._layout(written)
         group = _of_right_size(block, group, found)
-        fixed = np.frombuffer(b"".join([r[: found.size] for r in group.rows]), found.dtype)
+        pieces = [r[: found.size] for r in group.rows] if found.variable else group.rows
+        fixed = np.frombuffer(b"".join(pieces), found.dtype)
         block.event_micros[group.places] = fixed["event"]
         missing = _missing(fixed["valid"], written)
         for index in wanted:

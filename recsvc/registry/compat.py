@@ -121,7 +121,8 @@ def _features(old: Sequence[Feature], new: Sequence[Feature]) -> Iterator[tuple[
 def _feature(old: Any, new: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401  # both Feature, or both OnDemandFeature
     if old.type.layout != new.type.layout:
         yield f"feature {old.name!r}: type {old.type.layout} -> {new.type.layout}; needs a new version", True
-    elif old.type != new.type:
+        return
+    if old.type != new.type:
         yield f"feature {old.name!r}: bound {old.type} -> {new.type}", False
     if default_text(old) != default_text(new):
         yield f"feature {old.name!r}: default {old.default!r} -> {new.default!r}", False

@@ -127,7 +127,7 @@ def _first_line(node: _Function) -> int:
 
 
 def _covers(node: _Function, code: CodeType) -> bool:
-    """Whether all that ``code`` was compiled from, as far as it knows, lies inside ``node``, of a lambda in its body."""
+    """Whether all that ``code`` was compiled from, as far as it knows, lies in ``node`` (of a lambda: in its body)."""
     inside = node.body if isinstance(node, ast.Lambda) else node
     begin, end = (inside.lineno, inside.col_offset), (inside.end_lineno or 0, inside.end_col_offset or 0)
     if inside is node:

@@ -32,26 +32,21 @@ from tests.unit.registry.definitions import Array, difference, double
 HOUR = timedelta(hours=1)
 
 
-def made(
-    *,
-    entity: dict[str, Any] | None = None,
-    feature: dict[str, Any] | None = None,
-    view: dict[str, Any] | None = None,
-    computed: dict[str, Any] | None = None,
-    service: dict[str, Any] | None = None,
-    field: dict[str, Any] | None = None,
-    more: dict[str, Any] | None = None,
-) -> Registry:
-    """Return a registry of one of everything, with changes to it."""
-    item = Entity(**({"name": "item", "join_key": "item_id", "spread": 32} | (entity or {})))
-    first = Feature(**({"name": "mean", "type": FLOAT64, "default": 0.5} | (feature or {})))
-    second = Feature("year", INT64)
-    film = FeatureView(**({"name": "film", "entities": [item], "features": [first, second], "freshness": HOUR} | (view or {})))
+def made(**changes: dict[str, Any]) -> Registry:
+    """Return a registry of one of everything, with changes to entity, feature, view, computed, service, field, more."""
+
+    def part(of: str, /, **usual: object) -> dict[str, Any]:
+        return usual | changes.get(of, {})
+
+    item = Entity(**part("entity", name="item", join_key="item_id", spread=32))
+    features = [Feature(**part("feature", name="mean", type=FLOAT64, default=0.5)), Feature("year", INT64)]
+    film = FeatureView(**part("view", name="film", entities=[item], features=features, freshness=HOUR))
     inputs = {"a": "film:mean", "b": "film:year"}
-    x = OnDemandFeature(**({"name": "x", "type": FLOAT64, "inputs": inputs, "function": difference} | (computed or {})))
-    model = FeatureService(**({"name": "model", "features": ["film:mean", "film:year"]} | (service or {})))
-    now = RequestField(**({"name": "now", "type": FLOAT64} | (field or {})))
-    return Registry(**({"views": [film], "on_demand": [OnDemandView("live", [x])], "services": [model], "request": [now]} | (more or {})))
+    x = OnDemandFeature(**part("computed", name="x", type=FLOAT64, inputs=inputs, function=difference))
+    model = FeatureService(**part("service", name="model", features=["film:mean", "film:year"]))
+    now = RequestField(**part("field", name="now", type=FLOAT64))
+    live = OnDemandView("live", [x])
+    return Registry(**part("more", views=[film], on_demand=[live], services=[model], request=[now]))
 
 
 def opposite(a: Array, b: Array) -> Array:
@@ -108,7 +103,9 @@ def test_each_change_has_a_fingerprint_of_its_own() -> None:
 
 INDIFFERENT: dict[str, dict[str, Any]] = {
     "entity's description": {"entity": {"description": "a film"}},
-    "description": {"feature": {"description": "mean of all ratings", "owner": "us", "sensitivity": Sensitivity.PUBLIC}},
+    "description": {
+        "feature": {"description": "mean of all ratings", "owner": "us", "sensitivity": Sensitivity.PUBLIC}
+    },
     "expected": {"feature": {"expected": Expected(min=0, max=5)}},
     "view's": {"view": {"description": "films", "owner": "us", "mirrored": True}},
     "source": {"view": {"source": Source("ratings", query="select 1")}},
@@ -158,7 +155,11 @@ def test_the_fingerprint_is_the_same_in_another_process() -> None:
     program = "from tests.unit.registry.test_fingerprint import made; print(made().fingerprint)"
     prints = {
         subprocess.run(
-            [sys.executable, "-c", program], check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."}
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
         ).stdout.strip()
         for seed in ("1", "2")
     }

@@ -28,7 +28,25 @@ def test_a_reference_is_taken_apart(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "p:", ":f", "p@2", "p@v0", "p@v01", "p@v", "p@v1234567890", "P:f", "p:F", "p f", "p:f:g", "p:f\n", "é", "1p", "p-q"],
+    [
+        "",
+        ":",
+        "p:",
+        ":f",
+        "p@2",
+        "p@v0",
+        "p@v01",
+        "p@v",
+        "p@v1234567890",
+        "P:f",
+        "p:F",
+        "p f",
+        "p:f:g",
+        "p:f\n",
+        "é",
+        "1p",
+        "p-q",
+    ],
 )
 def test_other_forms_are_none(text: str) -> None:
     """What has not the form is no reference, whatever is close to it."""
@@ -43,7 +61,9 @@ def test_any_text_is_a_reference_or_none(text: str) -> None:
         assert parsed.prefix + (f":{parsed.feature}" if parsed.feature else "") == text
 
 
-@pytest.mark.parametrize(("name", "right"), [("a", True), ("a_1", True), ("a" * 64, True), ("a" * 65, False), ("", False)])
+@pytest.mark.parametrize(
+    ("name", "right"), [("a", True), ("a_1", True), ("a" * 64, True), ("a" * 65, False), ("", False)]
+)
 def test_names(name: str, right: bool) -> None:  # noqa: FBT001  # a parameter of the test
     """A name is lower-case letters, digits and underscores, at most 64."""
     assert is_name(name) is right

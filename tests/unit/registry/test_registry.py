@@ -132,7 +132,11 @@ def test_nothing_asked_is_an_empty_plan() -> None:
     ("asked", "error", "lines"),
     [
         (["none"], UnknownNameError, ["features[0]: 'none': there is no view 'none'"]),
-        (["film", "profile@v3:age"], UnknownNameError, ["features[1]: 'profile@v3:age': there is no view 'profile@v3'"]),
+        (
+            ["film", "profile@v3:age"],
+            UnknownNameError,
+            ["features[1]: 'profile@v3:age': there is no view 'profile@v3'"],
+        ),
         (["film:none"], UnknownNameError, ["features[0]: 'film:none': 'film' has no feature 'none'"]),
         (["request:none"], UnknownNameError, ["'request' has no feature 'none'"]),
         (["request@v1:now"], UnknownNameError, ["there is no view 'request@v1'"]),
@@ -202,7 +206,9 @@ def test_plans_are_remembered_up_to_a_bound() -> None:
         ("request:device", {"now"}, [1]),
     ],
 )
-def test_columns_have_a_value_per_row_only_where_something_varies(asked: str, varying: set[str], lengths: list[int]) -> None:
+def test_columns_have_a_value_per_row_only_where_something_varies(
+    asked: str, varying: set[str], lengths: list[int]
+) -> None:
     """A column whose keys and context are all broadcast has one value, however many rows are asked for."""
     plan = REGISTRY.plan((asked,))
     assert [plan.column_rows(slot, 100, frozenset(varying)) for _, slot in plan.outputs] == lengths

@@ -66,7 +66,9 @@ def event_time_bytes(of: Answer) -> int:
 
 
 views = st.lists(
-    st.tuples(st.sampled_from([(USER,), (ITEM,), (USER, ITEM)]), st.lists(st.sampled_from(WIDE), min_size=1, max_size=6)),
+    st.tuples(
+        st.sampled_from([(USER,), (ITEM,), (USER, ITEM)]), st.lists(st.sampled_from(WIDE), min_size=1, max_size=6)
+    ),
     min_size=1,
     max_size=4,
 )
@@ -81,10 +83,20 @@ def registry_of(drawn: list[tuple[Any, list[FeatureType]]]) -> Registry:
     return Registry(views=made)
 
 
-@given(views, st.sampled_from([0, 1, 2, 3, 130]), st.sets(st.sampled_from(["user_id", "item_id"])), st.booleans(), st.data())
+@given(
+    views,
+    st.sampled_from([0, 1, 2, 3, 130]),
+    st.sets(st.sampled_from(["user_id", "item_id"])),
+    st.booleans(),
+    st.data(),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_reply_is_not_larger_than_its_plan_says(
-    drawn: list[tuple[Any, list[FeatureType]]], rows: int, keys: set[str], mixed: bool, data: st.DataObject  # noqa: FBT001  # drawn
+    drawn: list[tuple[Any, list[FeatureType]]],
+    rows: int,
+    keys: set[str],
+    mixed: bool,  # noqa: FBT001  # drawn
+    data: st.DataObject,
 ) -> None:
     """For any features, rows and broadcast columns, with every value at its bound, the computed size is enough."""
     registry = registry_of(drawn)

@@ -13,7 +13,7 @@ from tests.unit.online.strategies import TYPES, schemas
 
 
 def test_the_fingerprint_never_changes() -> None:
-    """Rows that are stored have it in them: SHA-256 of "NAME:LAYOUT\\n" lines, the first 4 bytes, little-endian."""
+    """Rows that are stored have it in them: SHA-256 of lines NAME:LAYOUT, the first 4 bytes, little-endian."""
     schema = Schema.of([Feature("age", INT64), Feature("name", STRING[32]), Feature("taste", VECTOR[18])])
     assert schema.lines == ("age:INT64", "name:STRING", "taste:VECTOR[18]")
     assert [f"{f:08x}" for f in schema.fingerprints] == ["42c4b0e3", "69baced7", "66ded362", "f78f9bdf"]
@@ -38,7 +38,9 @@ def test_another_type_name_or_order_is_another_fingerprint(schema: Schema, data:
     changed = Schema(tuple(names), tuple(types))
     if changed.lines != schema.lines:
         assert changed.fingerprints[: place + 1] == schema.fingerprints[: place + 1]
-        assert all(a != b for a, b in zip(changed.fingerprints[place + 1 :], schema.fingerprints[place + 1 :], strict=True))
+        assert all(
+            a != b for a, b in zip(changed.fingerprints[place + 1 :], schema.fingerprints[place + 1 :], strict=True)
+        )
 
 
 def test_bounds_of_strings_and_lists_do_not_count() -> None:

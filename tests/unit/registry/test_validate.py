@@ -1,4 +1,4 @@
-"""Every mistake in definitions is one line that names the definition and says what would be right, all of them at once."""
+"""Every mistake in definitions is one line that names it and says what would be right, and all are told at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,18 @@ from recsvc import (
     Source,
 )
 from recsvc.errors import DefinitionError
-from tests.unit.registry.definitions import HOUR, ITEM, USER, Array, computed, difference, double, problems, profile, registry
+from tests.unit.registry.definitions import (
+    HOUR,
+    ITEM,
+    USER,
+    Array,
+    computed,
+    difference,
+    double,
+    problems,
+    profile,
+    registry,
+)
 
 
 def test_right_definitions_have_no_problems() -> None:
@@ -93,31 +104,49 @@ DUPLICATES: list[tuple[dict[str, Any], str]] = [
 TYPES: list[tuple[dict[str, Any], str]] = [
     ({"views": [view(Feature("a", INT64, "x"))]}, "feature p@v1:a: default 'x' is not an integer of 64 bits (INT64)"),
     ({"views": [view(Feature("a", STRING[2], "abc"))]}, "default has 3 bytes, more than the bound 2 (STRING[2])"),
-    ({"views": [view(Feature("a", VECTOR[2], [1.0]))]}, "feature p@v1:a: default has 1 components, must have 2 (VECTOR[2])"),
+    (
+        {"views": [view(Feature("a", VECTOR[2], [1.0]))]},
+        "feature p@v1:a: default has 1 components, must have 2 (VECTOR[2])",
+    ),
     ({"views": [view(Feature("a", VECTOR))]}, "feature p@v1:a: VECTOR needs a bound from 1 to 65536"),
     ({"views": [view(Feature("a", VECTOR[0], [1.0]))]}, "feature p@v1:a: VECTOR needs a bound"),
     ({"request": [RequestField("a", STRING[0])]}, "request field 'a': STRING needs a bound"),
-    ({"views": [view(entities=[Entity("u", "u", FLOAT64)])]}, "entity 'u': key_type FLOAT64 cannot be an id; use STRING or INT64"),
+    (
+        {"views": [view(entities=[Entity("u", "u", FLOAT64)])]},
+        "entity 'u': key_type FLOAT64 cannot be an id; use STRING or INT64",
+    ),
     ({"views": [view(entities=[Entity("u", "u", spread=0)])]}, "entity 'u': spread 0 must be from 1 to 1024"),
     ({"views": [view(entities=[Entity("u", "u", spread=1_025)])]}, "entity 'u': spread 1025 must be from 1 to 1024"),
     ({"views": [view(Feature("a", INT64, expected=Expected(min=2, max=1)))]}, "expected min 2 is above max 1"),
-    (on_demand(OnDemandFeature("x", FLOAT64, {"a": "p:a"}, double, "no")), "feature d@v1:x: default 'no' is not a number (FLOAT64)"),
+    (
+        on_demand(OnDemandFeature("x", FLOAT64, {"a": "p:a"}, double, "no")),
+        "feature d@v1:x: default 'no' is not a number (FLOAT64)",
+    ),
 ]
 SHAPES: list[tuple[dict[str, Any], str]] = [
     ({"views": [FeatureView("p", [USER], ())]}, "view p@v1: has no features"),
     ({"views": [view(entities=[])]}, "view p@v1: has no entity; a view describes one, or a pair"),
-    ({"views": [view(*(Feature(f"f{i}", INT64) for i in range(2_001)))]}, "view p@v1: has 2001 features, at most 2000 fit"),
+    (
+        {"views": [view(*(Feature(f"f{i}", INT64) for i in range(2_001)))]},
+        "view p@v1: has 2001 features, at most 2000 fit",
+    ),
     ({"views": [view(version=0)]}, "view p@v0: version must be from 1"),
     ({"views": [view(version=10**9)]}, "version must be from 1 to 999999999"),
     ({"views": [view()], "services": [FeatureService("m", [])]}, "service 'm': has no features"),
-    ({"views": [view(), view(version=2)]}, "view 'p': has versions 1, 2; say which is active: Registry(active={'p': 2})"),
+    (
+        {"views": [view(), view(version=2)]},
+        "view 'p': has versions 1, 2; say which is active: Registry(active={'p': 2})",
+    ),
     ({"views": [view()], "active": {"p": 3}}, "view 'p': active version 3 is not defined; there is 1"),
     ({"views": [view()], "active": {"q": 1}}, "active: view 'q' is not defined; there is p"),
     (
         {"views": [view(source=[Source("a"), Source("b")])]},
         "view p@v1: has 2 sources ('a', 'b'); features of another source belong in another view",
     ),
-    ({"views": [view(source=[Source("a"), Source("b", backfill=True)])]}, "backfill 'b' is not of the view's source 'a'"),
+    (
+        {"views": [view(source=[Source("a"), Source("b", backfill=True)])]},
+        "backfill 'b' is not of the view's source 'a'",
+    ),
     ({"views": [view(source=Source("a", backfill=True))]}, "has only a backfill; it needs the source"),
 ]
 TIMES: list[tuple[dict[str, Any], str]] = [
@@ -139,7 +168,11 @@ REFERENCES: list[tuple[dict[str, Any], str]] = [
     ({"views": [view()], "services": [FeatureService("m", ["p@v2:a"])]}, "view 'p@v2' is not defined; there is p@v1"),
     ({"views": [view()], "services": [FeatureService("m", ["p.a"])]}, "'p.a' is not a reference (view:feature"),
     (
-        {"views": [view()], "services": [FeatureService("m", ["request:now"])], "request": [RequestField("hour", INT64)]},
+        {
+            "views": [view()],
+            "services": [FeatureService("m", ["request:now"])],
+            "request": [RequestField("hour", INT64)],
+        },
         "service 'm': 'request:now': no such request field; there is request:hour",
     ),
     (on_demand(x(a="p:b")), "feature d@v1:x: input 'a': 'p:b': view 'p' has no feature 'b'"),
@@ -152,7 +185,10 @@ REFERENCES: list[tuple[dict[str, Any], str]] = [
 FUNCTIONS: list[tuple[dict[str, Any], str]] = [
     (on_demand(x(lambda: np.zeros(1))), "feature d@v1:x: has no inputs; a constant is not a feature"),
     (on_demand(x(b="p:a")), "inputs ['b'] do not fit its function's parameters: missing a required argument: 'a'"),
-    (on_demand(x(difference, a="p:a")), "inputs ['a'] do not fit its function's parameters: missing a required argument: 'b'"),
+    (
+        on_demand(x(difference, a="p:a")),
+        "inputs ['a'] do not fit its function's parameters: missing a required argument: 'b'",
+    ),
     (on_demand(x(a="p:a", b="p:a")), "inputs ['a', 'b'] do not fit its function's parameters: got an unexpected"),
     (on_demand(x(lambda a, /: a, a="p:a")), "inputs ['a'] do not fit"),
     (on_demand(x(later, a="p:a")), "its function is async; a plain function of arrays is wanted"),
@@ -200,7 +236,7 @@ def test_functions_without_parameters_that_can_be_read_are_refused() -> None:
     """A function that takes no keywords, or does not say which, would fail at every call."""
     for function in (np.subtract, np.hypot, max, difference.__get__(1)):
         assert len(problems(**on_demand(x(function, a="p:a", b="p:a")))) == 1
-    for right in (difference, lambda a, b: a, lambda **inputs: inputs, lambda *, a, b=1, c=2: a):
+    for right in (difference, lambda a, b: a + b, lambda **inputs: inputs, lambda *, a, b=1, c=2: a + b + c):
         assert problems(**on_demand(x(right, a="p:a", b="p:a"))) == []
 
 
@@ -221,7 +257,10 @@ def test_every_circle_is_found() -> None:
     )
     assert len(found) == 3
     assert all(line.startswith("on-demand features depend on each other in a circle: ") for line in found)
-    circles = [set(line.rpartition(": ")[2].replace("circle: ", "").split(" -> ")) for line in (f.replace("@v1:", "@v1.") for f in found)]
+    circles = [
+        set(line.rpartition(": ")[2].replace("circle: ", "").split(" -> "))
+        for line in (f.replace("@v1:", "@v1.") for f in found)
+    ]
     assert sorted(map(sorted, circles)) == [["a@v1.x", "b@v1.x", "c@v1.x"], ["d@v1.x"], ["e@v1.x", "f@v1.x"]]
 
 
@@ -272,26 +311,47 @@ def test_lists_of_names_are_cut() -> None:
     assert line.endswith("f008, f009 and 490 more")
 
 
+FLOAT: Any = float
+"""Python's own type, where one of recsvc's is due; and others that a type checker would refuse."""
+TEXT: Any = "INT64"
+ONE_USER: Any = USER
+ONE_FEATURE: Any = Feature("a", INT64)
+NAMES_ONLY: Any = ["a"]
+ONE_VIEW: Any = [view()]
+INPUTS: Any = ["p:a"]
+NUMBERS: Any = {"a": 5}
 KINDS: list[tuple[dict[str, Any], str]] = [
-    ({"views": [view(Feature("a", float))]}, "view 'p': feature 'a': type <class 'float'> is not one of INT64, FLOAT64"),  # type: ignore[arg-type]  # the mistake
-    ({"views": [view(Feature("a", "INT64"))]}, "type 'INT64' is not one of INT64"),  # type: ignore[arg-type]  # the mistake
-    ({"views": [FeatureView("p", USER, [Feature("a", INT64)])]}, "view 'p': entities must be a list of Entity, not Entity("),  # type: ignore[arg-type]  # the mistake
-    ({"views": [FeatureView("p", ["user"], [Feature("a", INT64)])]}, "entities must be a list of Entity; 'user' is not one"),  # type: ignore[list-item]  # the mistake
-    ({"views": [FeatureView("p", [USER], Feature("a", INT64))]}, "features must be a list of Feature, not Feature("),  # type: ignore[arg-type]  # the mistake
-    ({"views": [FeatureView("p", [USER], ["a"])]}, "features must be a list of Feature; 'a' is not one"),  # type: ignore[list-item]  # the mistake
-    ({"views": [view(entities=[Entity("u", "u", int)])]}, "entity 'u': key: type <class 'int'> is not one of"),  # type: ignore[arg-type]  # the mistake
-    ({"views": [view(entities=[Entity("u", "u", spread="32")])]}, "entity 'u': spread must be a whole number, not '32'"),  # type: ignore[arg-type]  # the mistake
+    (
+        {"views": [view(Feature("a", FLOAT))]},
+        "view 'p': feature 'a': type <class 'float'> is not one of INT64, FLOAT64",
+    ),
+    ({"views": [view(Feature("a", TEXT))]}, "type 'INT64' is not one of INT64"),
+    (
+        {"views": [FeatureView("p", ONE_USER, [ONE_FEATURE])]},
+        "view 'p': entities must be a list of Entity, not Entity(",
+    ),
+    ({"views": [FeatureView("p", NAMES_ONLY, [ONE_FEATURE])]}, "entities must be a list of Entity; 'a' is not one"),
+    ({"views": [FeatureView("p", [USER], ONE_FEATURE)]}, "features must be a list of Feature, not Feature("),
+    ({"views": [FeatureView("p", [USER], NAMES_ONLY)]}, "features must be a list of Feature; 'a' is not one"),
+    ({"views": [view(entities=[Entity("u", "u", FLOAT)])]}, "entity 'u': key: type <class 'float'> is not one of"),
+    (
+        {"views": [view(entities=[Entity("u", "u", spread=TEXT)])]},
+        "entity 'u': spread must be a whole number, not 'INT64'",
+    ),
     ({"views": [view(version="2")]}, "view 'p': version must be a whole number, not '2'"),
     ({"views": [view(version=True)]}, "view 'p': version must be a whole number, not True"),
     ({"views": [view(source="events")]}, "view 'p': source must be a list of Source, not 'events'"),
     ({"views": ["p"]}, "registry: views must be a list of FeatureView; 'p' is not one"),
     ({"views": [OnDemandView("d", [x(a="p:a")])]}, "registry: views must be a list of FeatureView; OnDemandView("),
-    ({"views": [view()], "services": [FeatureService("m", "p")]}, "service 'm': features must be a list of str, not 'p'"),
-    ({"views": [view()], "services": [FeatureService("m", [view()])]}, "service 'm': features must be a list of str; "),  # type: ignore[list-item]  # the mistake
-    (on_demand(OnDemandFeature("x", FLOAT64, ["p:a"], double)), "feature 'x': inputs must map parameters to references"),  # type: ignore[arg-type]  # the mistake
-    (on_demand(OnDemandFeature("x", FLOAT64, {"a": 5}, double)), "inputs must map parameters to references"),  # type: ignore[dict-item]  # the mistake
+    (
+        {"views": [view()], "services": [FeatureService("m", "p")]},
+        "service 'm': features must be a list of str, not 'p'",
+    ),
+    ({"views": [view()], "services": [FeatureService("m", ONE_VIEW)]}, "service 'm': features must be a list of str; "),
+    (on_demand(OnDemandFeature("x", FLOAT64, INPUTS, double)), "feature 'x': inputs must map parameters to references"),
+    (on_demand(OnDemandFeature("x", FLOAT64, NUMBERS, double)), "inputs must map parameters to references"),
     (on_demand(x("double", a="p:a")), "feature 'x': function 'double' is not callable"),
-    ({"request": [RequestField("now", float)]}, "request field 'now': type <class 'float'> is not one of"),  # type: ignore[arg-type]  # the mistake
+    ({"request": [RequestField("now", FLOAT)]}, "request field 'now': type <class 'float'> is not one of"),
 ]
 
 
