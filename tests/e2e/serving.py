@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import grpc
+import redis
 
 from recsvc.pb import serving_pb2 as pb
+from tests.parts.redis_server import short_folder
 from tests.rpc.calling import PATIENCE
 
 DEFINITIONS: Final = """
@@ -138,6 +140,18 @@ def refused(folder: Path, *words: object, env: Mapping[str, str] | None = None) 
     assert (done.returncode, done.stdout) == (1, ""), done
     assert leftovers(folder) == []
     return done.stderr.splitlines()
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """Yield a folder for a server: its path is short, for there are sockets in it, and no Redis in it stays behind."""
+    with short_folder() as folder:
+        try:
+            yield folder
+        finally:
+            for directory in leftovers(folder):  # of a server that a test has killed
+                with suppress(redis.RedisError), redis.Redis(unix_socket_path=str(directory / "redis.sock")) as left:
+                    left.shutdown(nosave=True)
 
 
 def leftovers(temporary: Path) -> list[Path]:

@@ -13,8 +13,8 @@ import redis
 
 from recsvc.cli.main import main
 from recsvc.registry.loader import load
-from tests.e2e.serving import Server, command, definitions, environment, serving
-from tests.parts.redis_server import free_port, short_folder
+from tests.e2e.serving import Server, command, definitions, environment, server_folder, serving
+from tests.parts.redis_server import free_port
 from tests.parts.topologies import Endpoint
 from tests.rpc.rows import Rows, now_micros
 
@@ -26,7 +26,7 @@ HOUR = 3_600_000_000
 @pytest.fixture(scope="module")
 def server(redis_8: Endpoint) -> Iterator[Server]:
     """A server with one user, two and a half hours old."""
-    with short_folder() as folder:
+    with server_folder() as folder:
         file = definitions(folder)
         rows = Rows(redis.Redis.from_url(redis_8.admin_url))
         rows.client.flushdb()

@@ -18,8 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from recsvc.pb import serving_pb2 as pb
 from recsvc.registry.loader import load
-from tests.e2e.serving import END_S, Server, definitions, started
-from tests.parts.redis_server import short_folder
+from tests.e2e.serving import END_S, Server, definitions, server_folder, started
 from tests.parts.topologies import Endpoint
 from tests.parts.waiting import eventually
 from tests.rpc.calling import SINGLE, Caller, facts
@@ -36,8 +35,8 @@ AGE: Final = {"profile:age": (33, "PRESENT", "STORE")}
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path: there are sockets in it."""
-    with short_folder() as path:
+    """A folder for a server."""
+    with server_folder() as path:
         yield path
 
 
@@ -108,8 +107,8 @@ async def test_a_stop_under_200_concurrent_calls(  # noqa: PLR0913, PLR0917  # w
 ) -> None:
     """Every call begun before the signal ends OK, later ones OK or UNAVAILABLE; status 0, no traceback."""
     fill(redis.Redis.from_url(redis_8.admin_url), file)
-    words = ("--listen", "127.0.0.1:0", "--redis", redis_8.url, "--redis-timeout-ms", 5_000, "--lame-duck-s", 1.5)
-    with started(folder, file, *words, "--refuse-s", 0.5) as process:
+    words = ("--listen", "127.0.0.1:0", "--redis", redis_8.url, "--redis-timeout-ms", 5_000, "--lame-duck-s", 1)
+    with started(folder, file, *words, "--refuse-s", 0.3) as process:
         server = await asyncio.to_thread(process.announced)
         async with AsyncExitStack() as stack:
             callers = [await stack.enter_async_context(Caller(server.address)) for _ in range(CONNECTIONS)]

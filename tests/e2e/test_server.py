@@ -24,11 +24,12 @@ from tests.e2e.serving import (
     definitions,
     environment,
     leftovers,
+    server_folder,
     serving,
     started,
 )
 from tests.parts.redis_binaries import REDIS_8_2, redis_server
-from tests.parts.redis_server import free_port, short_folder
+from tests.parts.redis_server import free_port
 from tests.parts.topologies import Endpoint
 from tests.parts.waiting import eventually, wait_until
 from tests.rpc.calling import PATIENCE, Caller, facts
@@ -54,8 +55,8 @@ REFUSED = {
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path: there are sockets in it."""
-    with short_folder() as path:
+    """A folder for a server."""
+    with server_folder() as path:
         yield path
 
 

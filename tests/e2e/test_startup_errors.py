@@ -11,8 +11,8 @@ import pytest
 
 from recsvc.cli.main import main
 from recsvc.config import SETTINGS, variable
-from tests.e2e.serving import DEFINITIONS, definitions, leftovers, refused, serving
-from tests.parts.redis_server import free_port, short_folder
+from tests.e2e.serving import DEFINITIONS, definitions, leftovers, refused, server_folder, serving
+from tests.parts.redis_server import free_port
 from tests.parts.topologies import Endpoint
 from tests.rpc.own_redis import PASSWORD, own_redis
 
@@ -24,8 +24,8 @@ Said = Callable[..., list[str]]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path: there are sockets in it."""
-    with short_folder() as path:
+    """A folder for a server."""
+    with server_folder() as path:
         yield path
 
 

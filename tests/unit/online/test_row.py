@@ -223,6 +223,34 @@ def test_a_value_that_is_not_of_its_type_is_corrupt(of: FeatureType, data: bytes
     assert codec.decode(rows, [0]).corrupt.tolist() == [False, False]
 
 
+@pytest.mark.parametrize("byte", [1, 2, 0x7F, 0x80, 0xFF])
+def test_any_byte_but_0_is_true(byte: int) -> None:
+    """A BOOL comes out as 0 or 1, alone and among rows of other writers: other bytes would spoil a packed reply."""
+    codec = RowCodec(schema_of(BOOL, BOOL))
+    (row,) = codec.encode(np.array([1]), np.array([1]), [(np.array([False]), None), (np.array([True]), None)])
+    changed = row[:25] + bytes([byte, byte])
+    for rows in (
+        [changed],
+        [changed, *RowCodec(schema_of(BOOL)).encode(np.array([1]), np.array([1]), [(np.array([True]), None)])],
+    ):
+        block = codec.decode(rows, [0, 1])
+        assert not block.corrupt.any()
+        assert [block.values[i].view(np.uint8)[0] for i in (0, 1)] == [1, 1]
+
+
+def test_a_newer_writers_row_has_room_for_what_it_counts() -> None:
+    """A row that says it has more features than its bytes can hold is corrupt, also for who knows fewer of them."""
+    whole = schema_of(INT64, BOOL, BOOL)
+    columns: list[Any] = [(np.array([7]), None), (np.array([True]), None), (np.array([True]), None)]
+    (row,) = RowCodec(whole).encode(np.array([1]), np.array([1]), columns)
+    for known, corrupt in product((1, 2), (False, True)):
+        reader = RowCodec(whole.prefix(known))
+        for cut in (1, 2) if corrupt else (0,):
+            assert reader.decode([row[: len(row) - cut]], range(known)).corrupt.tolist() == [corrupt]
+    assert RowCodec(whole.prefix(0)).decode([row[:27], row[:28]], []).corrupt.tolist() == [True, False]
+    assert RowCodec(whole.prefix(1)).decode([row + b"tail"], [0]).corrupt.tolist() == [False]
+
+
 def test_a_tombstone_says_when_and_has_no_values() -> None:
     """A tombstone is deleted, not corrupt; one of another length is corrupt, with a reason."""
     codec = RowCodec(EVERY_TYPE)
