@@ -177,6 +177,7 @@ def _limits(settings: Settings) -> Limits:
         features=settings.max_features,
         cells=settings.max_cells,
         reply_bytes=settings.max_reply_bytes,
+        id_bytes=settings.max_id_bytes,
     )
 
 

@@ -64,6 +64,7 @@ class Settings:
     max_reply_bytes: int = _setting(
         4_000_000, "bytes that an answer may have, computed before anything is read", minimum=1
     )
+    max_id_bytes: int = _setting(512, "bytes that an id of a STRING entity may have", minimum=1)
     max_request_bytes: int = _setting(1_048_576, "bytes that a request may have", minimum=1_024)
     lame_duck_s: float = _setting(0.5, "after SIGTERM: how long to serve on while health says NOT_SERVING", minimum=0)
     refuse_s: float = _setting(

@@ -14,26 +14,26 @@ SHOWN: Final = 64
 """How many characters of a wrong id an error repeats."""
 
 
-def problem(entity: Entity, text: str) -> str | None:
-    """Say why ``text`` is not an id of ``entity``, or None where it is one."""
+def problem(entity: Entity, text: str, max_bytes: int = MAX_ID_BYTES) -> str | None:
+    """Say why ``text`` is not an id of ``entity`` (of at most ``max_bytes`` where it is a STRING), or None."""
     if entity.key_type.kind is Kind.INT64:
         if _DECIMAL.fullmatch(text) and INT64_MIN <= int(text) <= INT64_MAX:
             return None
         return f"{_shown(text)} is not canonical decimal of 64 bits, such as '196' (no leading zeros, no '+')"
     if not text:
         return "an id must not be empty"
-    if len(text) * 4 <= MAX_ID_BYTES:
+    if len(text) * 4 <= max_bytes:
         return None if text.isascii() or _is_utf8(text) else f"{_shown(text)} cannot be written as UTF-8"
     if not _is_utf8(text):
         return f"{_shown(text)} cannot be written as UTF-8"
     size = len(text.encode())
-    return f"has {size} bytes, an id has at most {MAX_ID_BYTES}" if size > MAX_ID_BYTES else None
+    return f"has {size} bytes, an id has at most {max_bytes}" if size > max_bytes else None
 
 
-def problems(entity: Entity, texts: Sequence[str]) -> Iterable[tuple[int, str]]:
+def problems(entity: Entity, texts: Sequence[str], max_bytes: int = MAX_ID_BYTES) -> Iterable[tuple[int, str]]:
     """Yield (index, problem) of each text that is not an id of ``entity``."""
     for index, text in enumerate(texts):
-        wrong = problem(entity, text)
+        wrong = problem(entity, text, max_bytes)
         if wrong is not None:
             yield index, wrong
 

@@ -854,7 +854,7 @@ Global___StringIds: _TypeAlias = StringIds  # noqa: Y015
 
 @_typing.final
 class Int64Ids(_message.Message):
-    """Ids as integers, for entities with INT64 keys."""
+    """Ids as integers; to an entity with STRING keys they are their decimal text."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -890,7 +890,7 @@ class KeyColumn(_message.Message):
 
     @_builtins.property
     def int64s(self) -> Global___Int64Ids:
-        """Entities with INT64 keys."""
+        """Any entity; shorter on the wire where ids are numbers."""
 
     def __init__(
         self,

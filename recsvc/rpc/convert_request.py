@@ -54,7 +54,7 @@ def single(message: pb.GetFeaturesRequest, registry: Registry, limits: Limits) -
     ids: dict[str, Sequence[str]] = {}
     for entity in _needed_entities(call, message.entities):
         ids[entity.join_key] = [message.entities[entity.join_key]]
-        _check_ids(call, entity, ids[entity.join_key])
+        _check_ids(call, entity, ids[entity.join_key], limits.id_bytes)
     context: dict[str, Column] = {}
     for needed in _needed_fields(call, message.context):
         _keep(call, context, needed, from_value(message.context[needed.name], needed.type))
@@ -80,7 +80,7 @@ def batch(message: pb.GetFeaturesBatchRequest, registry: Registry, limits: Limit
     if max((*id_lengths.values(), *field_lengths.values()), default=0) <= limits.rows:
         for entity in entities:
             ids[entity.join_key] = _ids(call, entity, message.entities[entity.join_key])
-            _check_ids(call, entity, ids[entity.join_key])
+            _check_ids(call, entity, ids[entity.join_key], limits.id_bytes)
         for needed in fields:
             _keep(call, context, needed, from_column(message.context[needed.name], needed.type, rows))
     plan = call.right()
@@ -153,8 +153,8 @@ def _is_given(call: _Call, where: str, what: str, name: str, given: Mapping[str,
     return False
 
 
-def _check_ids(call: _Call, entity: Entity, texts: Sequence[str]) -> None:
-    for index, problem in ids_of.problems(entity, texts):
+def _check_ids(call: _Call, entity: Entity, texts: Sequence[str], max_bytes: int) -> None:
+    for index, problem in ids_of.problems(entity, texts, max_bytes):
         place = f"entities[{entity.join_key!r}]"
         call.wrong(place if len(texts) == 1 else f"{place}[{index}]", problem)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from recsvc.errors import LimitError, Violation
+from recsvc.registry.model import MAX_ID_BYTES
 from recsvc.registry.plan import ReadPlan
 
 _EVENT_TIME_BYTES: Final = 8
@@ -28,12 +29,16 @@ class _Excess:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper limits of one call. How many distinct rows of the store it may need is for the reader of rows to check."""
+    """Upper limits of one call, and of an id in it.
+
+    How many distinct rows of the store it may need is for the reader of rows to check.
+    """
 
     rows: int
     features: int
     cells: int
     reply_bytes: int
+    id_bytes: int = MAX_ID_BYTES
 
     def check_references(self, count: int) -> None:
         """Raise LimitError for references to more features than are allowed, before they are looked at."""

@@ -158,6 +158,17 @@ async def test_the_defaults_are_those_promised(served: Served) -> None:
     assert (limit, allowed, actual > 4_000_000) == ("reply_bytes", 4_000_000, True)
 
 
+async def test_the_longest_id_can_be_set(served: Served) -> None:
+    """With ids of at most 4 bytes, one of 4 is answered and one of 5 is refused as no id."""
+    limits = {**GENEROUS, "max_id_bytes": 4}
+    await answers(served, limits, pb.GetFeaturesRequest(entities={"item_id": "abcd"}, features=["bulky"]))
+    async with running(settings(served.app._settings.redis, **limits), SPEC) as app, Caller(app.address) as caller:
+        one = await caller.refused(pb.GetFeaturesRequest(entities={"item_id": "abcde"}, features=["bulky"]))
+        many = pb.GetFeaturesBatchRequest(entities={"item_id": strings("ab", "abcde")}, features=["bulky"])
+        assert "has 5 bytes, an id has at most 4" in one.text
+        assert "has 5 bytes, an id has at most 4" in (await caller.refused(many)).text
+
+
 async def test_whole_views_are_counted_before_they_are_planned(served: Served) -> None:
     """Hundreds of whole views are refused from their number of features, without a plan of all of them."""
     references = ["wide_0"] * 400
