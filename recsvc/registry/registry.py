@@ -24,7 +24,7 @@ from recsvc.registry.reference import REQUEST, Reference, parse
 from recsvc.registry.schema import Schema
 from recsvc.registry.validate import problems
 
-PLANS_KEPT: Final = 1_024
+PLANS_KEPT: Final = 256
 """Plans of reference lists that callers sent; they are the callers' to choose, so their number is bounded."""
 ViewKey = tuple[str, int]
 SHOWN: Final = 80

@@ -80,7 +80,9 @@ CORRUPT: list[tuple[str, list[own.Feature], bytes]] = [
     ("half an integer in a list", EVERY[7:8], own.encode([("int64_list", "INT64_LIST")], NOW, NOW, [["1"]])[:-1]),
 ]
 LATER = own.encode(EVERY[:1], NOW + 1, NOW, ["1"])
+TIED = sorted([own.encode(EVERY[:1], NOW, NOW, [v]) for v in "12"], key=own.sha1)
 ORDER: list[tuple[str, bytes, bytes]] = [
+    ("equal times, the greater SHA-1", TIED[0], TIED[1]),
     ("a later event time", own.encode(EVERY[:1], NOW, NOW, ["1"]), LATER),
     ("one microsecond beyond 2^53", own.encode(EVERY[:1], 2**53, 5, ["1"]), own.encode(EVERY[:1], 2**53 + 1, 0, ["2"])),
     ("over a boundary of 32 bits", own.encode(EVERY[:1], 2**32 - 1, 5, ["1"]), own.encode(EVERY[:1], 2**32, 0, ["2"])),

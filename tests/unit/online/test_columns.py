@@ -183,6 +183,15 @@ def test_event_times_are_of_rows_that_there_are() -> None:
     assert decoded.event_micros.tolist() == [NOW - 1, NO_TIME, 5, NO_TIME, NO_TIME, NO_TIME]
 
 
+def test_a_row_found_corrupt_behind_its_fixed_part_has_no_event_time() -> None:
+    """A row is believed as a whole or not at all."""
+    view = view_of(Feature("a", TYPES[0], 0), Feature("s", TYPES[4], ""))
+    (row,) = rows_of(Schema.of(view.features), [[b"\1" * 8], ["text"]])
+    decoded = decode(view, [row[:-1] + b"\xff", row])
+    assert decoded.event_micros.tolist() == [NO_TIME, NOW]
+    assert [codes(c)[0][0] for c in decoded.columns.values()] == [Status.UNAVAILABLE] * 2
+
+
 def test_what_did_not_work_is_said_once() -> None:
     """Rows that were not read and corrupt ones degrade the answer, with the view's label; missing ones do not."""
     view = view_of(Feature("a", TYPES[0], 0))

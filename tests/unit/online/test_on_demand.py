@@ -32,7 +32,7 @@ STORE, DEFAULT, COMPUTED, REQUEST, NONE = Source.STORE, Source.DEFAULT, Source.C
 
 def column(values: list[float], statuses: list[Status], sources: list[Source]) -> Column:
     """Return a FLOAT64 column; statuses and sources are one for all, or one each."""
-    return Column(FLOAT64, np.array(values), np.array(statuses, np.uint8), np.array(sources, np.uint8))
+    return Column(FLOAT64, np.array(values, np.float64), np.array(statuses, np.uint8), np.array(sources, np.uint8))
 
 
 def feature(function: Any, *, default: object = None, of: FeatureType = FLOAT64) -> OnDemandFeature:  # noqa: ANN401  # right and wrong functions

@@ -38,9 +38,11 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture(autouse=True)
 def unchanged(tmp_path: Path) -> Iterator[None]:
     """Loading leaves the interpreter's path as it was, and no module of the folder behind."""
-    path, flag, before = list(sys.path), sys.dont_write_bytecode, set(sys.modules)
+    told, sys.dont_write_bytecode = sys.dont_write_bytecode, False  # whatever the run of the tests was told
+    path, before = list(sys.path), set(sys.modules)
     yield
-    assert (sys.path, sys.dont_write_bytecode) == (path, flag)
+    assert (sys.path, sys.dont_write_bytecode) == (path, False)
+    sys.dont_write_bytecode = told
     left = {n for n in set(sys.modules) - before if not n.startswith("recsvc_definitions_")}
     files = [str(getattr(sys.modules[n], "__file__", "")) for n in left]
     assert not [f for f in files if f.startswith(str(tmp_path)) and "site-packages" not in f]

@@ -58,6 +58,14 @@ def test_a_view_is_read_once_and_only_what_is_needed() -> None:
     assert plan.request_fields == frozenset()
 
 
+def test_columns_of_a_read_are_in_the_order_of_the_row() -> None:
+    """Neither the order asked nor the alphabet decides."""
+    view = FeatureView("v", [ITEM], [Feature(name, FLOAT64) for name in "zmab"])
+    plan = Registry(views=[view]).plan(("v:b", "v:z", "v:a"))
+    assert [r.columns for r in plan.reads] == [(0, 2, 3)]
+    assert [slot.column for slot in plan.slots if isinstance(slot, StoredColumn)] == [3, 0, 2]
+
+
 def test_inputs_come_before_what_is_computed_from_them() -> None:
     """Slots can be filled in order; inputs that were not asked for are not answered."""
     plan = REGISTRY.plan(("live:idle",))
