@@ -176,9 +176,8 @@ def _times(where: str, view: FeatureView) -> Iterator[str]:
         wrong = True
         yield f"{where}: {name} must be a timedelta above 0 and up to {MAX_TIME.days} days, or None, not {value!r}"
     max_age, ttl = (None, None) if wrong else (view.effective_max_age, view.effective_ttl)
-    if ttl is not None and (max_age is None or ttl < max_age):
-        limit = max_age or "without limit"
-        yield f"{where}: ttl {ttl} is less than max age {limit}; rows would vanish before they are too old"
+    if ttl is not None and max_age is not None and ttl < max_age:
+        yield f"{where}: ttl {ttl} is less than max age {max_age}; rows would vanish before they are too old"
 
 
 def _on_demand_view(view: OnDemandView) -> Iterator[str]:
