@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from recsvc.cli.main import main
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command line; also while its modules are still being imported, Ctrl-C ends it without a traceback."""
+    try:
+        from recsvc.cli.main import main as run  # noqa: PLC0415
+
+        return run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -137,7 +137,8 @@ class App:
             changes = ensure_compatible(current.registry, registry)
             reader = self._readers.of(registry)
         except (ConfigError, DefinitionError) as error:
-            log.error("reload refused, the old definitions stay: %s", error)  # noqa: TRY400  # its text is made for this
+            problems = "; ".join(str(error).splitlines())
+            log.error("reload refused, the old definitions stay: %s", problems)  # noqa: TRY400  # made for this
         except Exception:  # what users define is theirs, and no reload may harm the server that runs
             log.exception("reload failed, the old definitions stay")
         else:
@@ -182,4 +183,4 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _listed(changes: Sequence[Change]) -> str:
-    return "".join(f"\n  {change}" for change in changes)
+    return "".join(f"; {change}" for change in changes)

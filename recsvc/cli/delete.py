@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Ask, erase, and print what was erased; the exit status is in --help."""
     registry = load_definitions(args.definitions)
     try:
-        url = store.store_url(args.redis, os.environ)
+        url = store.existing(store.store_url(args.redis, os.environ))
         entity, text = _entity(registry, args.entity)
         confirmed = args.yes or _confirmed(entity, text)
     except ConfigError as error:

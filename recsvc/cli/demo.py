@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import tempfile
 import time
@@ -19,14 +20,16 @@ from rich.table import Table
 from recsvc import config
 from recsvc.app import App, connection_settings, now_micros, running
 from recsvc.cli.get import print_footer, print_row, text_of
-from recsvc.cli.serve import add_settings, announcement, run_loop, set_up_logging, stop_event
+from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, set_up_logging, stop_event
 from recsvc.client import AsyncClient, FeatureBatch, Source, Status
 from recsvc.demo import definitions
 from recsvc.demo.data import DemoData, open_data
 from recsvc.demo.synthetic import write_dataset
 from recsvc.online.redis_open import OpenRedis, open_redis
+from recsvc.rpc.listening import ensure_free
 
 SPEC: Final = "recsvc.demo.definitions:registry"
+INTERRUPTED: Final = 130
 SEED: Final = 7
 EXAMPLE_USER: Final = 196
 MAX_FILMS: Final = 500
@@ -69,12 +72,16 @@ def run(args: argparse.Namespace) -> int:
     if args.once and args.listen is None:
         settings = replace(settings, listen="127.0.0.1:0", lame_duck_s=0.0, refuse_s=0.0)
     set_up_logging("warning" if args.log_level is None else settings.log_level)
-    run_loop(_demo(settings, args.data, once=args.once))
+    try:
+        run_loop(_demo(settings, args.data, once=args.once))
+    except asyncio.CancelledError:  # a signal came before it served
+        return INTERRUPTED
     return 0
 
 
 async def _demo(settings: config.Settings, directory: Path | None, *, once: bool) -> None:
-    stopping = stop_event()
+    await ensure_free(settings.listen)
+    cancel_on_signals()
     console = Console()
     with ExitStack() as stack:
         data = stack.enter_context(_data(console, directory, stack))
@@ -85,8 +92,10 @@ async def _demo(settings: config.Settings, directory: Path | None, *, once: bool
                 _say(console, announcement(app))
                 await _show_calls(console, app.address, films)
                 if not once:
+                    stopping = stop_event()
                     _say_what_to_try(console, app)
                     await stopping.wait()
+                    _say(console, "stopping")
 
 
 def _data(console: Console, directory: Path | None, stack: ExitStack) -> DemoData:

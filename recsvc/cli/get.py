@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Ask and print; 0 where an answer came."""
     entities = pairs([w for w in args.words if "=" in w], "a join key")
     references = [w for w in args.words if "=" not in w]
+    if bool(references) == bool(args.service):
+        raise ConfigError("name features (view:feature, or a whole view), or --service NAME, one of the two")
     context = {name: context_value(text) for name, text in pairs(args.context, "--context").items()}
     with Client(args.server, timeout=args.timeout) as client:
         row = client.get_features(
@@ -121,7 +123,7 @@ def print_row(console: Console, row: FeatureRow, now: datetime) -> None:
 def print_footer(console: Console, answer: FeatureRow | FeatureBatch) -> None:
     """Print which definitions answered, and what did not work."""
     views = ", ".join(f"{v.view}@v{v.version}" for v in answer.views)
-    console.print(f"[dim]registry {answer.registry_fingerprint} · {views}[/dim]")
+    console.print(f"[dim]registry {answer.registry_fingerprint} · {views}[/dim]", soft_wrap=True)
     for degradation in answer.degraded:
         console.print(f"[yellow]degraded: {degradation.reason.name} {degradation.view}[/yellow]")
 

@@ -19,7 +19,7 @@ COMMANDS: Final = (demo, serve, get, registry, load, delete)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     parser = argparse.ArgumentParser(
-        prog="recsvc", description="Serves features and recommendations over gRPC.", allow_abbrev=False
+        prog="recsvc", description="Serves features to ranking services over gRPC.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"recsvc {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -94,6 +94,15 @@ def announcement(app: App) -> str:
     )
 
 
+def cancel_on_signals() -> None:
+    """Let SIGTERM and SIGINT cancel the task that runs now, which then closes what it has opened."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    if task is None:
+        raise AssertionError("a coroutine runs in a task")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+
+
 def stop_event() -> asyncio.Event:
     """Return an event that SIGTERM and SIGINT set."""
     event = asyncio.Event()

@@ -8,6 +8,7 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -42,6 +43,14 @@ def store_url(flag: str | None, environment: Mapping[str, str]) -> str:
     if url in {"", "embedded", "embedded:"}:
         problem = "a Redis of this command's own would end with it" if url else "there is no store to write to"
         raise ConfigError(f"{problem}: set --redis (or {VARIABLE}) to redis://HOST:PORT or to embedded:DIR")
+    return url
+
+
+def existing(url: str) -> str:
+    """Return ``url``; raises ConfigError where it names a directory that is not there, and so has no rows."""
+    directory = url.removeprefix("embedded:")
+    if directory != url and not Path(directory).is_dir():
+        raise ConfigError(f"there is no store in {directory}: it is not a directory")
     return url
 
 

@@ -98,8 +98,10 @@ def _from_module(name: str) -> ModuleType:
         forgotten = _forget(name)
         try:
             return importlib.import_module(name)
-        except BaseException:
+        except BaseException as error:
             sys.modules.update(forgotten)  # what runs goes on with what it had
+            if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+                raise ConfigError(f"definitions: {name} is neither a Python file nor a module") from None
             raise
 
 
@@ -118,7 +120,7 @@ def _failures_named(where: str) -> Iterator[None]:
     """Turn whatever the user's code raises into one line with the place in their file."""
     try:
         yield
-    except DefinitionError:
+    except (ConfigError, DefinitionError):
         raise
     except (Exception, SystemExit) as error:  # user code: anything can come out of it
         text = " ".join(str(error).split())

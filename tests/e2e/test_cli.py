@@ -88,8 +88,11 @@ def test_get_prints_json(server: Server, capsys: pytest.CaptureFixture[str]) -> 
         (["user_id=196", "live"], "context field 'offset' is needed by the features asked for, and missing"),
         (["user_id=196", "live", "--context", "offset=x"], "is STRING, must be INT64"),
         (["user_id=196", "--service", "nope"], "'nope' is not a feature service"),
-        (["user_id=196", "profile", "--service", "ranking"], "exactly one of feature_service and features"),
-        ([], "exactly one of feature_service and features"),
+        (
+            ["user_id=196", "profile", "--service", "ranking"],
+            "name features (view:feature, or a whole view), or --service NAME",
+        ),
+        ([], "name features (view:feature, or a whole view), or --service NAME"),
         (["user_id=1", "user_id=2", "profile"], "a join key 'user_id' is given twice"),
         (["user_id=1", "profile", "--context", "x"], "--context 'x' is not NAME=VALUE"),
     ],

@@ -53,7 +53,7 @@ async def test_changed_definitions_are_served(app: App, file: Path, caplog: pyte
     app.reload()
     await eventually(lambda: app.registry is not before)
     assert await age(app) == 2
-    assert f"reloaded: registry {app.registry.fingerprint}, 1 changes\n" in caplog.text
+    assert f"reloaded: registry {app.registry.fingerprint}, 1 changes; " in caplog.text
     assert "default 1 -> 2" in caplog.text
 
 
