@@ -74,9 +74,9 @@ def _escaped(ids: Sequence[str]) -> Sequence[str]:
     return [escape(i) for i in ids]
 
 
-def tag_of(key: bytes) -> bytes:
-    """Return the hash tag of one of our keys."""
-    return key[4 : key.index(b"}")]
+def tags_of(keys: Sequence[bytes]) -> list[bytes]:
+    """Return the hash tag of each of our keys."""
+    return [key[4 : key.index(b"}")] for key in keys]
 
 
 @dataclass(frozen=True, slots=True)

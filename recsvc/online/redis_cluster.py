@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from redis.crc import key_slot
 from redis.exceptions import SlotNotCoveredError
 
-from recsvc.online.keys import tag_of
+from recsvc.online.keys import tags_of
 
 if TYPE_CHECKING:
     from redis.asyncio import RedisCluster
@@ -45,8 +45,8 @@ class ClusterRouter:
         """Return where ``keys`` go, at most ``most`` of them in a group. Raises what redis-py raises."""
         await self._client.initialize()
         tags: dict[bytes, list[int]] = defaultdict(list)
-        for index, key in enumerate(keys):
-            tags[tag_of(key)].append(index)
+        for index, tag in enumerate(tags_of(keys)):
+            tags[tag].append(index)
         routes = Routes()
         for tag, indices in tags.items():
             groups = [indices[i : i + most] for i in range(0, len(indices), most)]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import PipelineCommand
 from redis.exceptions import (
     AskError,
     MovedError,
     RedisClusterException,
     RedisError,
+    ResponseError,
     SlotNotCoveredError,
     TryAgainError,
 )
@@ -23,6 +23,7 @@ from recsvc.online.redis_cluster import ClusterRouter, Group
 
 if TYPE_CHECKING:
     from redis.asyncio.cluster import ClusterNode
+    from redis.asyncio.connection import Connection
 
     from recsvc.telemetry.counters import Counters
 
@@ -90,24 +91,22 @@ class RedisClusterRowStore:
     async def _read_node(
         self, node: ClusterNode, groups: Sequence[Group], keys: Sequence[bytes], rows: list[Row]
     ) -> None:
-        commands = [PipelineCommand(i, "MGET", *[keys[k] for k in group]) for i, group in enumerate(groups)]
         try:
-            await node.execute_pipeline(commands)
+            results = await _mget(node, groups, keys)
         except _FAILURES as error:
             self._lost(node.name, error)
             return
-        for command, group in zip(commands, groups, strict=True):
-            await self._take(node, command, group, keys, rows)
+        for result, group in zip(results, groups, strict=True):
+            await self._take(node, result, group, keys, rows)
 
     async def _take(
         self,
         node: ClusterNode,
-        command: PipelineCommand,
+        result: Any,  # noqa: ANN401  # rows, or an error
         group: Group,
         keys: Sequence[bytes],
         rows: list[Row],
     ) -> None:
-        result = command.result
         if isinstance(result, AskError | MovedError | TryAgainError):  # slots are moving: redis-py follows, and learns
             try:
                 result = await self._client.mget_nonatomic([keys[k] for k in group])
@@ -137,6 +136,27 @@ class RedisClusterRowStore:
         if self._refresh is not None:
             self._refresh.cancel()
             await asyncio.gather(self._refresh, return_exceptions=True)
+
+
+async def _mget(node: ClusterNode, groups: Sequence[Group], keys: Sequence[bytes]) -> list[Any]:
+    """Send all groups of a node in one write, and return a list of rows or an error reply for each.
+
+    ``node.execute_pipeline`` does the same with an object and some 20 µs more per command; a user and 500 items are 33.
+    """
+    connection = node.acquire_connection()
+    try:
+        commands = [[b"MGET", *[keys[k] for k in group]] for group in groups]
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        return [await _reply(connection) for _ in groups]
+    finally:
+        node.release(connection)
+
+
+async def _reply(connection: Connection) -> Any:  # noqa: ANN401  # rows, or an error
+    try:
+        return await connection.read_response()
+    except ResponseError as error:  # of this command alone: the replies behind it are still to be read
+        return error
 
 
 def _reason(error: BaseException) -> str:

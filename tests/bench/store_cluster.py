@@ -6,8 +6,8 @@ spread (500 slots) shows what that is good for.
 
 Why it is fair: both stores have the same version and hold the same rows under the same keys. They are read in turns of
 one run, by the readers of the server. Counted is the CPU time of the reading process; the servers, on another core,
-have no part in it. "rows" is the store's reader alone, and is what is judged; "features" is a whole answer out of it:
-keys, rows, columns.
+have no part in it. "features" is a whole answer: keys, rows, columns. "rows" is the store's reader alone, where there
+is nothing that costs both the same but the protocol: its ratio grows whenever packing and parsing get cheaper.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ async def _stores(endpoints: Mapping[str, Endpoint]) -> AsyncIterator[dict[str, 
 
 
 async def measure(sizes: Sizes) -> Report:
-    """Measure both spreads; the store's reader at the spread of 32 is judged."""
+    """Measure both spreads; the spread of 32 is judged."""
     with apart(_servers()) as endpoints:
         async with _stores(endpoints) as stores:
             outcomes = [await _compare(Workload.make(spread), spread, stores, sizes) for spread in SPREADS]
@@ -212,6 +212,8 @@ def _report(outcomes: Sequence[Sequence[Outcome]], sizes: Sizes, version: str) -
         shown.add_row(o.name, str(o.cpu(o.standalone)), str(o.cpu(o.cluster)), f"{o.ratio:.2f}", clock)
     figures: Figures = {"redis": version, "reads_per_round": sizes.reads, "nodes": NODES}
     figures |= {o.name: o.figures() for o in every}
-    judged = outcomes[0][0]
-    name = f"cluster: client CPU of {judged.name}, Cluster / standalone"
-    return Report("cluster", [shown], figures, [Expectation(name, judged.ratio, Relation.AT_MOST, LIMIT)])
+    expectations = [
+        Expectation(f"cluster: client CPU of {o.name}, Cluster / standalone", o.ratio, Relation.AT_MOST, LIMIT)
+        for o in outcomes[0]
+    ]
+    return Report("cluster", [shown], figures, expectations)
