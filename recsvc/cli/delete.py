@@ -9,7 +9,9 @@ import sys
 from rich.console import Console
 from rich.progress import Progress
 
+from recsvc.app import now_micros
 from recsvc.cli import store
+from recsvc.cli.serve import run_loop
 from recsvc.errors import ConfigError
 from recsvc.online import ids
 from recsvc.online.redis_eraser import DEFAULT_TTL, Erased, RedisEraser
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if not confirmed:
         print("nothing was erased")
         return store.FAILED
-    return store.run_loop(_erase(registry, entity, text, url))
+    return run_loop(_erase(registry, entity, text, url))
 
 
 def _entity(registry: Registry, words: str) -> tuple[Entity, str]:
@@ -83,7 +85,7 @@ def _confirmed(entity: Entity, text: str) -> bool:
 async def _erase(registry: Registry, entity: Entity, text: str, url: str) -> int:
     console = Console(stderr=True)
     async with store.open_store(url) as opened:
-        eraser = RedisEraser(opened.client, opened.writer(), registry, now_micros=store.now_micros)
+        eraser = RedisEraser(opened.client, opened.writer(), registry, now_micros=now_micros)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("keys", total=None)
             erased = await eraser.erase(

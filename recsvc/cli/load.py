@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recsvc.app import now_micros
 from recsvc.cli import store
+from recsvc.cli.serve import run_loop
 from recsvc.errors import ConfigError
 from recsvc.registry.loader import load as load_definitions
 from recsvc.registry.model import FeatureView
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         return store.WRONG_USAGE
     registry = load_definitions(args.definitions)
     view = registry.view(args.view)
-    return store.run_loop(_load(args, view, registry.schema(view), url, delimiter))
+    return run_loop(_load(args, view, registry.schema(view), url, delimiter))
 
 
 def _delimiter(text: str | None) -> str | None:
@@ -106,7 +108,7 @@ async def _load(args: argparse.Namespace, view: FeatureView, schema: Schema, url
     from recsvc.online.ingest_report import Rejections  # noqa: PLC0415
     from recsvc.online.ingest_rules import UNITS  # noqa: PLC0415
 
-    now, unit = store.now_micros(), UNITS.get(args.event_time_unit)
+    now, unit = now_micros(), UNITS.get(args.event_time_unit)
     converter = Converter(view, schema, now_micros=now, event_time_column=args.event_time_column, unit=unit)
     readers = [open_reader(path, delimiter) for path in args.files]
     bar, stop = _Bar(view.label, sum(reader.size for reader in readers)), store.Stop()

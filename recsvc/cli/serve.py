@@ -7,8 +7,9 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -16,6 +17,8 @@ from recsvc import config
 from recsvc.app import App, running
 from recsvc.registry.loader import load
 from recsvc.registry.registry import Registry
+
+_T = TypeVar("_T")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_loop(main: Any) -> None:  # noqa: ANN401  # a coroutine of whatever type
+def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine on uvloop, which costs a fifth less CPU per call than asyncio's own loop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+        return runner.run(main)
 
 
 def set_up_logging(level: str) -> None:

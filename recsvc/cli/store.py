@@ -6,12 +6,9 @@ import argparse
 import asyncio
 import contextlib
 import signal
-import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import uvloop
+from typing import Final
 
 from recsvc.errors import ConfigError
 from recsvc.online.redis_connect import ConnectionSettings
@@ -22,8 +19,6 @@ FAILED: Final = 1
 WRONG_USAGE: Final = 2
 # Patient, and with room for all writes in flight: nobody waits for an answer in milliseconds here.
 _CONNECTION: Final = ConnectionSettings(connect_timeout_s=5.0, timeout_s=5.0, max_connections=128)
-
-_T = TypeVar("_T")
 
 
 def add_redis(parser: argparse.ArgumentParser) -> None:
@@ -59,17 +54,6 @@ async def open_store(url: str) -> AsyncIterator[OpenRedis]:
     """Open the store to write to, and close it in the end. Raises ConfigError and StartupError."""
     async with open_redis(url, _CONNECTION) as opened:
         yield opened
-
-
-def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run a command's coroutine to its end."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
-
-
-def now_micros() -> int:
-    """Return the wall clock in µs since 1970."""
-    return time.time_ns() // 1_000
 
 
 class Stop:

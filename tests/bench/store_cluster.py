@@ -46,8 +46,6 @@ NODES: Final = 3
 LIMIT: Final = 2.0
 TIMEOUT_S: Final = 10.0
 READING_CONNECTIONS: Final = 4
-CONNECTIONS: Final = 64
-"""The writer keeps up to this many script calls in flight, and all of them may go to one node."""
 
 Read = Callable[[], Awaitable[object]]
 
@@ -157,7 +155,7 @@ def _servers() -> Iterator[dict[str, Endpoint]]:
 
 @contextlib.asynccontextmanager
 async def _stores(endpoints: Mapping[str, Endpoint]) -> AsyncIterator[dict[str, OpenRedis]]:
-    settings = ConnectionSettings(max_connections=CONNECTIONS)
+    settings = ConnectionSettings()
     async with contextlib.AsyncExitStack() as stack:
         yield {n: await stack.enter_async_context(open_redis(e.url, settings)) for n, e in endpoints.items()}
 
