@@ -48,12 +48,12 @@ class SharedServer:
 
     def leave(self) -> None:
         """Give up our part; the last one ends the server, whose data is then on disk."""
-        try:
-            with _changing(self.place.directory):
+        with _changing(self.place.directory):  # also for letting go: whoever joins next must get its part
+            try:
                 if self.users.try_exclusive() and not process.shut_down(self.place, b"SHUTDOWN", _SHUTDOWN_TIMEOUT_S):
                     _log.warning("the redis-server in %s did not end: see %s", self.place.directory, self.place.log)
-        finally:
-            self.users.close()
+            finally:
+                self.users.close()
 
 
 def join(directory: Path, root: Path) -> SharedServer:

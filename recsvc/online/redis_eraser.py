@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.keys import KeyMaker, ParsedKey, escape, parse
@@ -172,5 +172,5 @@ def _names(key: bytes, entity: Entity, text: str) -> ParsedKey | None:
 async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # whatever redis-py answers
     try:
         return await call
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise StoreUnavailableError(f"erasing in the store failed: {error}") from error

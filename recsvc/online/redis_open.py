@@ -12,7 +12,7 @@ from pathlib import Path
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from recsvc.errors import StartupError
+from recsvc.errors import ConfigError, StartupError
 from recsvc.online.redis_connect import ConnectionSettings, connect, parse, probe
 from recsvc.online.redis_embedded import EmbeddedRedis
 from recsvc.online.redis_store import RedisClusterRowStore, RedisRowStore
@@ -86,4 +86,8 @@ async def open_redis(url: str, settings: ConnectionSettings, *, required: bool =
 
 def _embedded(url: str) -> EmbeddedRedis:
     directory = url.removeprefix("embedded").removeprefix(":")
+    if url.endswith(":"):
+        raise ConfigError(
+            "`embedded:` names no directory: write embedded:DIR, or embedded for a store that is thrown away"
+        )
     return EmbeddedRedis.shared(Path(directory)) if directory else EmbeddedRedis.throwaway()

@@ -128,7 +128,7 @@ class RedisClusterRowStore:
         try:
             async with asyncio.timeout(TOPOLOGY_TIMEOUT_S):
                 await self._client.nodes_manager.initialize()
-        except _FAILURES as error:
+        except (*_FAILURES, IndexError) as error:  # IndexError: a node that knows of no slots
             self._counters.unavailable("redis cluster", _reason(error))
 
     async def close(self) -> None:
@@ -145,6 +145,9 @@ async def _mget(node: ClusterNode, groups: Sequence[Group], keys: Sequence[bytes
     """
     connection = node.acquire_connection()
     try:
+        # A node that restarted, or a proxy, may have closed it while it was idle; a node's own pool does not look.
+        if connection.is_connected and await connection.can_read():
+            await connection.disconnect()
         commands = [[b"MGET", *[keys[k] for k in group]] for group in groups]
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         return [await _reply(connection) for _ in groups]

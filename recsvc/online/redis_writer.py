@@ -192,8 +192,9 @@ class RedisRowWriter:
         try:
             await node.execute_pipeline(commands)
             if any(isinstance(c.result, NoScriptError) for c in commands):
-                await node.execute_command("SCRIPT LOAD", _SCRIPT)
-                await node.execute_pipeline(commands)  # none was written before: the script was not there
+                # None was written: the script was not there. EVAL keeps it, and needs no right but that to write.
+                commands = [PipelineCommand(i, "EVAL", _SCRIPT, *arguments(group)) for i, group in enumerate(groups)]
+                await node.execute_pipeline(commands)
         except _FAILURES as error:
             return [(group, error) for group in groups]
         return [(group, command.result) for group, command in zip(groups, commands, strict=True)]

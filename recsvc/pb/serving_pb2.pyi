@@ -1016,7 +1016,9 @@ class FeatureColumn(_message.Message):
     """The feature reference, as it was asked for."""
     @_builtins.property
     def values(self) -> Global___ColumnValues:
-        """One value per row. Where all join keys that the feature depends on are broadcast: one value, for all rows."""
+        """One value per row. Where all join keys that the feature depends on are broadcast: one value, for all rows (none where
+        row_count is 0).
+        """
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___FeatureStatus.ValueType]:
