@@ -320,3 +320,20 @@ async def test_stores_show_their_state(redis_endpoint: GetEndpoint) -> None:
     async with open_redis(redis_endpoint("cluster").url, SETTINGS) as store, reading(store) as reader:
         await reader.read(keys_of(PROFILE, ["a", "b"]), WAIT_S)
         assert repr(reader) == "RedisClusterRowStore(ClusterRouter(2 tags), free)"
+
+
+async def test_connections_that_were_closed_while_idle_cost_nothing(store_endpoint: Endpoint) -> None:
+    """After every node has closed all its connections, the next reads are answered all the same."""
+    keys = [f"fs:{{{i}}}:user:gone:v1".encode() for i in range(50)]
+    counters = Counters(monotonic=time.monotonic)
+    async with (
+        open_redis(store_endpoint.url, ConnectionSettings()) as opened,
+        opened.reader(counters, connections=8) as reader,
+    ):
+        await asyncio.gather(*(reader.read(keys, 5.0) for _ in range(8)))
+        async with open_redis(store_endpoint.admin_url, ConnectionSettings()) as admin:
+            where = {"target_nodes": "primaries"} if isinstance(admin.client, RedisCluster) else {}
+            await admin.client.execute_command("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes", **where)
+        for _ in range(8):
+            assert set(await reader.read(keys, 5.0)) == {None}
+    assert counters.store_unavailable == 0
