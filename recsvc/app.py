@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from recsvc.config import Settings
 from recsvc.errors import ConfigError, DefinitionError
+from recsvc.online.breaker import BreakerSettings, Change, Mode
+from recsvc.online.chain import ChainSettings, NamedStore, ReadChain, Surroundings
+from recsvc.online.by_node import Router
+from recsvc.online.coalesce import CoalesceSettings
 from recsvc.online.features import FeatureReader
-from recsvc.online.reader import RowReader
-from recsvc.online.redis_connect import ConnectionSettings
-from recsvc.online.redis_open import OpenRedis, open_redis
-from recsvc.registry.compat import Change, ensure_compatible
+from recsvc.online.policy import ViewPolicy
+from recsvc.online.reader import Chain
+from recsvc.online.redis_connect import ConnectionSettings, parse
+from recsvc.online.redis_open import OpenRedis, OpenStore, open_redis
+from recsvc.registry.compat import Change as DefinitionChange
+from recsvc.registry.compat import ensure_compatible
 from recsvc.registry.loader import load as load_registry
 from recsvc.registry.registry import Registry
 from recsvc.rpc.handler import Calls, Handlers
@@ -49,26 +56,36 @@ async def running(settings: Settings, spec: str, registry: Registry | None = Non
     async with contextlib.AsyncExitStack() as stack:
         opening = open_redis(settings.redis, connection_settings(settings), required=required)
         redis = await stack.enter_async_context(opening)
-        store = await stack.enter_async_context(redis.reader(counters, connections=settings.redis_connections))
-        app = App(settings, spec, FeatureReaders(store, counters, settings), registry)
+        store = await stack.enter_async_context(redis.reader(counters))
+        chain = ReadChain(chain_settings(settings), _surroundings(counters), _behind(store, redis))
+        stack.push_async_callback(chain.close)
+        app = App(settings, spec, FeatureReaders(chain, counters, settings), registry)
         await stack.enter_async_context(app.serving(redis))
         yield app
 
 
 class FeatureReaders:
-    """Makes the reader of a registry, over the one store and the one set of counters."""
+    """Makes the reader of a registry, over the one chain and the one set of counters."""
 
-    def __init__(self, store: RowReader, counters: Counters, settings: Settings) -> None:
+    def __init__(self, chain: Chain, counters: Counters, settings: Settings) -> None:
         self.counters = counters
-        self._store = store
+        self._chain = chain
         self._max_keys = settings.max_store_keys
+        self._policy = ViewPolicy(settings.cache_s, settings.stale_if_error_s)
 
     def __repr__(self) -> str:
-        return f"FeatureReaders({self._store!r}, {self.counters!r})"
+        return f"FeatureReaders({self._chain!r}, {self.counters!r})"
 
     def of(self, registry: Registry) -> FeatureReader:
         """Return a reader of ``registry``."""
-        return FeatureReader(registry, self._store, self.counters, now_micros=now_micros, max_keys=self._max_keys)
+        return FeatureReader(
+            registry,
+            self._chain,
+            self.counters,
+            now_micros=now_micros,
+            max_keys=self._max_keys,
+            policy=self._policy,
+        )
 
 
 class App:
@@ -172,6 +189,50 @@ def connection_settings(settings: Settings) -> ConnectionSettings:
     )
 
 
+def chain_settings(settings: Settings) -> ChainSettings:
+    """Return the bounds of the read path."""
+    return ChainSettings(
+        cache_entries=settings.cache_entries,
+        cache_bytes=settings.cache_mb * 1_000_000,
+        coalesce=CoalesceSettings(
+            slots=min(settings.fetch_slots, settings.redis_connections),
+            fetches=settings.redis_connections,
+            gather_s=settings.fetch_gather_ms / 1000,
+            keys_per_fetch=settings.fetch_keys,
+            timeout_s=settings.redis_timeout_ms / 1000,
+            waiting_keys=settings.max_waiting_keys,
+            waiting_bytes=settings.max_waiting_mb * 1_000_000,
+            waiting_calls=settings.max_waiting_calls,
+        ),
+        breaker=BreakerSettings(
+            mode=Mode(settings.breaker),
+            window_s=settings.breaker_window_ms / 1000,
+            min_calls=settings.breaker_min_calls,
+            failure_share=settings.breaker_failure_share,
+            slow_s=settings.breaker_slow_ms / 1000,
+            slow_share=settings.breaker_slow_share,
+            open_s=settings.breaker_open_ms / 1000,
+            probes=settings.breaker_probes,
+        ),
+    )
+
+
+def _behind(store: OpenStore, redis: OpenRedis) -> NamedStore | Router:
+    """Return what the chain reads from: the nodes of a cluster, or the one server by its place."""
+    if store.single is not None:
+        return NamedStore(parse(redis.url).place, store.single)
+    if store.router is None:
+        raise AssertionError("a store is a single server or a cluster")
+    return store.router
+
+
+def _surroundings(counters: Counters) -> Surroundings:
+    def changed(change: Change) -> None:
+        counters.breaker_changed(change.name, change.before, change.after, change.why)
+
+    return Surroundings(time.monotonic, random.Random(), changed)  # noqa: S311  # spreads times, keeps no secret
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         rows=settings.max_rows,
@@ -182,5 +243,5 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _listed(changes: Sequence[Change]) -> str:
+def _listed(changes: Sequence[DefinitionChange]) -> str:
     return "".join(f"; {change}" for change in changes)

@@ -29,10 +29,12 @@ def _setting(
     text: str,
     *,
     minimum: float | None = None,
+    maximum: float | None = None,
     choices: tuple[str, ...] = (),
     address: bool = False,
 ) -> Any:  # noqa: ANN401  # a field
-    return field(default=default, metadata={"help": text, "minimum": minimum, "choices": choices, "address": address})
+    facts = {"help": text, "minimum": minimum, "maximum": maximum, "choices": choices, "address": address}
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ class Settings:
         "the online store: redis://, rediss://, unix://, redis+cluster://, redis+sentinel:// URL, `embedded` (a private"
         " redis-server that ends with this process) or `embedded:DIR` (keeps its data in DIR)",
     )
-    redis_timeout_ms: int = _setting(50, "the longest that one read of the store may take", minimum=1)
+    redis_timeout_ms: int = _setting(
+        50, "the longest that a read of the store may take, with the wait for its turn", minimum=1
+    )
     redis_connect_timeout_ms: int = _setting(
         500, "the longest that opening a connection to the store may take", minimum=1
     )
@@ -53,6 +57,40 @@ class Settings:
     redis_at_start: str = _setting(
         "required", "whether the server starts while the store does not answer", choices=("required", "optional")
     )
+    cache_s: float = _setting(
+        5.0, "how long a copy of a row is fresh, where its view does not say; 0: every call reads the store", minimum=0
+    )
+    stale_if_error_s: float = _setting(
+        300.0,
+        "how old a copy may be that stands in while the store cannot be read, where its view does not say",
+        minimum=0,
+    )
+    cache_entries: int = _setting(500_000, "copies of rows that are kept", minimum=1)
+    cache_mb: int = _setting(256, "megabytes that copies of rows may take", minimum=1)
+    fetch_slots: int = _setting(
+        4, "reads of the store (of each node) at once, before misses gather to leave together", minimum=1
+    )
+    fetch_gather_ms: float = _setting(1.0, "the longest that misses gather while all slots are busy", minimum=0)
+    fetch_keys: int = _setting(512, "rows that one read of the store may ask for", minimum=1)
+    max_waiting_keys: int = _setting(
+        50_000, "rows (of each node) that may wait for the store; new misses are shed from 80 % on", minimum=1
+    )
+    max_waiting_mb: int = _setting(16, "megabytes that the names of these rows may take; likewise", minimum=1)
+    max_waiting_calls: int = _setting(5_000, "calls that may wait for the store; likewise", minimum=1)
+    breaker: str = _setting(
+        "auto",
+        "circuit breaker of the store (of each node): by itself, or held open or closed for a drill",
+        choices=("auto", "open", "closed"),
+    )
+    breaker_window_ms: int = _setting(1_000, "the time whose reads the breaker judges", minimum=10)
+    breaker_min_calls: int = _setting(5, "reads in that time, before it judges at all", minimum=1)
+    breaker_failure_share: float = _setting(0.5, "it opens where this share of them failed", minimum=0.01, maximum=1)
+    breaker_slow_ms: int = _setting(40, "a read that takes longer is slow", minimum=1)
+    breaker_slow_share: float = _setting(0.8, "it opens where this share of them was slow", minimum=0.01, maximum=1)
+    breaker_open_ms: int = _setting(
+        500, "how long it stays open before it probes the store, plus up to half", minimum=1
+    )
+    breaker_probes: int = _setting(2, "good probes in a row that close it", minimum=1)
     default_deadline_ms: int = _setting(500, "the deadline of calls that come without one", minimum=1)
     deadline_margin_ms: int = _setting(5, "kept back from a caller's deadline for answering", minimum=0)
     max_rows: int = _setting(1_000, "rows that one GetFeaturesBatch may ask for", minimum=1)
@@ -64,7 +102,7 @@ class Settings:
     max_reply_bytes: int = _setting(
         4_000_000, "bytes that an answer may have, computed before anything is read", minimum=1
     )
-    max_id_bytes: int = _setting(512, "bytes that an id of a STRING entity may have", minimum=1)
+    max_id_bytes: int = _setting(512, "bytes that an id of a STRING entity may have", minimum=1, maximum=512)
     max_request_bytes: int = _setting(1_048_576, "bytes that a request may have", minimum=1_024)
     lame_duck_s: float = _setting(0.5, "after SIGTERM: how long to serve on while health says NOT_SERVING", minimum=0)
     refuse_s: float = _setting(
@@ -129,8 +167,9 @@ def parse(setting: Field[Any], value: object, where: str) -> object:
     minimum, choices = setting.metadata["minimum"], setting.metadata["choices"]
     if minimum is not None and not parsed >= minimum:
         raise ConfigError(f"{where}: {value!r} must be at least {minimum}")
-    if wanted is not str and parsed > _MAX_NUMBER:
-        raise ConfigError(f"{where}: {value!r} must be at most {_MAX_NUMBER}")
+    maximum = setting.metadata["maximum"] or _MAX_NUMBER
+    if wanted is not str and not parsed <= maximum:
+        raise ConfigError(f"{where}: {value!r} must be at most {maximum}")
     if choices and parsed not in choices:
         raise ConfigError(f"{where}: {value!r} must be one of {', '.join(choices)}")
     if setting.metadata["address"] and not _is_address(parsed):

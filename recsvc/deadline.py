@@ -1,16 +1,19 @@
-"""A call's deadline as a value: when the answer must be out, and what is left for the work."""
+"""A call's deadline as a value: when the call came, when the answer must be out, and what is left for the work."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from recsvc.errors import DeadlineError
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """``at`` is a monotonic time in seconds, the margin for answering already taken off."""
+class Deadline(NamedTuple):
+    """Times of the event loop in seconds: when the call ``came``, and ``at`` which its work must be done.
 
+    The margin for answering is taken off already.
+    """
+
+    came: float
     at: float
 
     @classmethod
@@ -23,7 +26,7 @@ class Deadline:
         if remaining <= margin_s:
             left, needed = f"{max(remaining, 0.0) * 1000:.0f} ms", f"{margin_s * 1000:.0f} ms"
             raise DeadlineError(f"{left} are left, the server needs {needed} to answer")
-        return cls(now + remaining - margin_s)
+        return cls(now, now + remaining - margin_s)
 
     def remaining_s(self, now: float) -> float:
         """Return the seconds left for work, at least 0."""

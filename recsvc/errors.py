@@ -64,6 +64,12 @@ class StoreUnavailableError(RecsvcError):
     reason = "STORE_UNAVAILABLE"
 
 
+class StoreRefusedError(StoreUnavailableError):
+    """The online store was not asked, because its circuit breaker is open."""
+
+    reason = "CIRCUIT_OPEN"
+
+
 class DeadlineError(RecsvcError):
     """Too little of the caller's deadline is left to answer in time."""
 

@@ -8,14 +8,14 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recsvc.client import Client, FeatureBatch, FeatureRow
+from recsvc.client import Client, FeatureBatch, FeatureRow, ServedView
 from recsvc.client.context import ContextValue
 from recsvc.errors import ConfigError
 
@@ -124,6 +124,9 @@ def print_footer(console: Console, answer: FeatureRow | FeatureBatch) -> None:
     """Print which definitions answered, and what did not work."""
     views = ", ".join(f"{v.view}@v{v.version}" for v in answer.views)
     console.print(f"[dim]registry {answer.registry_fingerprint} · {views}[/dim]", soft_wrap=True)
+    for view in answer.views:
+        if len(view.stale_ages):
+            console.print(f"[yellow]copy of {view.view}@v{view.version}: {_span(view.stale_age)} old[/yellow]")
     for degradation in answer.degraded:
         console.print(f"[yellow]degraded: {degradation.reason.name} {degradation.view}[/yellow]")
 
@@ -152,9 +155,11 @@ _UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 def age(event_time: datetime | None, now: datetime) -> str:
     """Return how long ago ``event_time`` is, in its largest unit."""
-    if event_time is None:
-        return "-"
-    seconds = (now - event_time).total_seconds()
+    return "-" if event_time is None else _span(now - event_time)
+
+
+def _span(time: timedelta) -> str:
+    seconds = time.total_seconds()
     for size, unit in _UNITS:
         if abs(seconds) >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -177,8 +182,15 @@ def document(row: FeatureRow) -> Mapping[str, object]:
         "features": features,
         "degraded": [{"reason": d.reason.name, "view": d.view} for d in row.degraded],
         "registry_fingerprint": row.registry_fingerprint,
-        "views": [{"view": v.view, "version": v.version} for v in row.views],
+        "views": [_view_document(v) for v in row.views],
     }
+
+
+def _view_document(view: ServedView) -> Mapping[str, object]:
+    document: dict[str, object] = {"view": view.view, "version": view.version}
+    if len(view.stale_ages):
+        document["stale_age_s"] = view.stale_age.total_seconds()
+    return document
 
 
 def _plain(value: object) -> object:

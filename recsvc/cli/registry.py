@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from recsvc.registry.compat import compare
 from recsvc.registry.loader import load
-from recsvc.registry.model import Feature, FeatureView, OnDemandFeature, OnDemandView
+from recsvc.registry.model import Auto, Feature, FeatureView, OnDemandFeature, OnDemandView
 from recsvc.registry.registry import Registry
 
 BREAKING = 1
@@ -111,10 +111,18 @@ def _facts(view: FeatureView | OnDemandView) -> str:
         f"max age {view.effective_max_age or 'none'}",
         f"ttl {view.effective_ttl or 'none'}",
         f"source {source.name if source else '-'}",
+        *(f"{name} {value}" for name, value in _copies(view) if value is not None),
+        *([] if view.serve_default else ["no defaults"]),
         *(["mirrored"] if view.mirrored else []),
         owner,
     ]
     return ", ".join(facts)
+
+
+def _copies(view: FeatureView) -> list[tuple[str, timedelta | None]]:
+    """Return what a view says of copies of its rows; None: what the server says."""
+    named = (("cache", view.cache), ("stale if error", view.stale_if_error))
+    return [(name, None if isinstance(value, Auto) else value) for name, value in named]
 
 
 def _services_table(registry: Registry) -> Table:
@@ -150,6 +158,9 @@ def _view_document(view: FeatureView | OnDemandView) -> dict[str, object]:
         for name in ("freshness", "effective_max_age", "effective_ttl"):
             value = getattr(view, name)
             document[f"{name.removeprefix('effective_')}_s"] = None if value is None else value.total_seconds()
+        for name, value in _copies(view):
+            document[f"{name.replace(' ', '_')}_s"] = None if value is None else value.total_seconds()
+        document["serve_default"] = view.serve_default
     return document
 
 

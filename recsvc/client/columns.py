@@ -174,6 +174,11 @@ def read_times(micros: bytes) -> NDArray[np.datetime64]:
     return np.frombuffer(micros, "<M8[us]")
 
 
+def read_ages(micros: bytes) -> NDArray[np.timedelta64]:
+    """Return packed microseconds as timedelta64[us]."""
+    return np.frombuffer(micros, "<m8[us]")
+
+
 def _vectors(column: Twin) -> NDArray[np.float32]:
     flat = np.frombuffer(column.values, "<f4")
     return flat.reshape(-1, column.dimension) if column.dimension else flat.reshape(0, 0)

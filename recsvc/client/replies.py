@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsvc.client.columns import Column, FeatureData, nearest_datetime, read_column, read_times, to_datetime
+from recsvc.client.columns import Column, FeatureData, nearest_datetime, read_ages, read_column, read_times, to_datetime
 from recsvc.client.vocabulary import DegradationReason, Source, Status
 from recsvc.pb import serving_pb2
 from recsvc.pb.packed import Twin
@@ -33,11 +33,20 @@ class ServedView:
 
     ``event_times`` is datetime64[us] in UTC: one per row (one, where all join keys of the view were broadcast), NaT
     where no row is known; empty in an answer for one row, and where event times were not asked for.
+
+    ``stale_ages`` is timedelta64[us]: how old each row's copy is where copies stood in for the store (`Source`
+    STALE_CACHE), counted from when its fetch was sent; 0 for a row that is no such copy. Empty where there is none.
     """
 
     view: str
     version: int
     event_times: NDArray[np.datetime64]
+    stale_ages: NDArray[np.timedelta64] = field(default_factory=lambda: read_ages(b""))
+
+    @property
+    def stale_age(self) -> timedelta:
+        """The age of the oldest copy that stood in for the store; 0 where there is none."""
+        return timedelta(microseconds=int(self.stale_ages.view(np.int64).max(initial=0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,10 @@ def read_row(reply: serving_pb2.GetFeaturesResponse) -> FeatureRow:
         features={feature.name: _feature(feature) for feature in reply.features},
         degraded=_degradations(reply.degraded),
         registry_fingerprint=reply.registry_fingerprint,
-        views=tuple(ServedView(view.view, view.version, read_times(b"")) for view in reply.views),
+        views=tuple(
+            ServedView(view.view, view.version, read_times(b""), np.array(view.stale_age_micros, "<m8[us]"))
+            for view in reply.views
+        ),
     )
 
 
@@ -134,7 +146,10 @@ def read_batch(reply: Twin) -> FeatureBatch:
         columns={column.name: read_column(column) for column in reply.columns},
         degraded=_degradations(reply.degraded),
         registry_fingerprint=reply.registry_fingerprint,
-        views=tuple(ServedView(view.view, view.version, read_times(view.event_time_micros)) for view in reply.views),
+        views=tuple(
+            ServedView(view.view, view.version, read_times(view.event_time_micros), read_ages(view.stale_age_micros))
+            for view in reply.views
+        ),
     )
 
 

@@ -44,3 +44,5 @@ class DegradationReason(_Open):
     STORE_UNAVAILABLE = 1
     CORRUPT_ROW = 2
     ON_DEMAND_FAILED = 3
+    SATURATED = 4
+    CIRCUIT_OPEN = 5

@@ -43,20 +43,33 @@ class Degraded(IntEnum):
     STORE_UNAVAILABLE = 1
     CORRUPT_ROW = 2
     ON_DEMAND_FAILED = 3
+    SATURATED = 4
+    CIRCUIT_OPEN = 5
 
 
 class Unread(Enum):
-    """Stands for a row that the store could not be asked for."""
+    """Stands for a row that was not read, and says why; the values are those of Degraded.
 
-    UNREAD = "unread"
+    NO_ANSWER: the store failed, or did not answer in time. SATURATED: too much is waiting for it already, so it was not
+    asked. REFUSED: its circuit breaker is open, so it was not asked.
+    """
+
+    NO_ANSWER = Degraded.STORE_UNAVAILABLE
+    SATURATED = Degraded.SATURATED
+    REFUSED = Degraded.CIRCUIT_OPEN
 
     def __repr__(self) -> str:
-        return "UNREAD"
+        return self.name
+
+    @property
+    def degraded(self) -> Degraded:
+        """What a caller is told."""
+        return self.value
 
 
-UNREAD = Unread.UNREAD
+UNREAD = Unread.NO_ANSWER
 Row = bytes | None | Unread
-"""A row as the store gave it: its bytes, None where there is none, UNREAD where the store did not answer."""
+"""A row as it was found: its bytes, None where there is none, Unread where the store was not read."""
 
 
 @dataclass(slots=True)
@@ -93,12 +106,14 @@ class Column:
 class Request:
     """A call, checked: how many rows, the ids of each join key and the context.
 
-    Ids and context have ``rows`` values, or 1 for all rows.
+    Ids and context have ``rows`` values, or 1 for all rows. ``max_staleness_s``: how old copies may be; None: as each
+    view is set.
     """
 
     rows: int
     ids: Mapping[str, Sequence[str]]
     context: Mapping[str, Column]
+    max_staleness_s: float | None = None
 
     @property
     def varying(self) -> frozenset[str]:
@@ -109,11 +124,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ServedView:
-    """A view that answered, with the event times of its rows (µs; numpy's NaT where there is no row)."""
+    """A view that answered, with the event times of its rows (µs; numpy's NaT where there is no row).
+
+    ``stale_micros``: the ages of copies that stood in, 0 for rows that are none; None: no row is.
+    """
 
     name: str
     version: int
     event_micros: npt.NDArray[np.int64]
+    stale_micros: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

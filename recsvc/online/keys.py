@@ -12,6 +12,7 @@ rows differ, and none has a character that Redis' patterns know.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -74,9 +75,13 @@ def _escaped(ids: Sequence[str]) -> Sequence[str]:
     return [escape(i) for i in ids]
 
 
-def tags_of(keys: Sequence[bytes]) -> list[bytes]:
-    """Return the hash tag of each of our keys."""
-    return [key[4 : key.index(b"}")] for key in keys]
+def by_tag(keys: Sequence[bytes]) -> dict[bytes, list[int]]:
+    """Return the hash tags of our keys, each with the indices of its keys."""
+    pieces = b"}".join(keys).split(b"}")  # two of each key: half of what a search in each takes
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for index, start in enumerate(pieces[::2]):
+        groups[start].append(index)
+    return {start[len("fs:{") :]: indices for start, indices in groups.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from redis.crc import key_slot
-from redis.exceptions import SlotNotCoveredError
 
-from recsvc.online.keys import tags_of
+from recsvc.online.keys import by_tag
 
 if TYPE_CHECKING:
     from redis.asyncio import RedisCluster
@@ -44,17 +43,31 @@ class ClusterRouter:
     async def routes(self, keys: Sequence[bytes], *, most: int) -> Routes:
         """Return where ``keys`` go, at most ``most`` of them in a group. Raises what redis-py raises."""
         await self._client.initialize()
-        tags: dict[bytes, list[int]] = defaultdict(list)
-        for index, tag in enumerate(tags_of(keys)):
-            tags[tag].append(index)
         routes = Routes()
-        for tag, indices in tags.items():
+        for tag, indices in by_tag(keys).items():
             groups = [indices[i : i + most] for i in range(0, len(indices), most)]
-            try:
-                routes.nodes[self._client.nodes_manager.get_node_from_slot(self._slot(tag))] += groups
-            except SlotNotCoveredError:
+            node = self._owner(tag)
+            if node is None:
                 routes.uncovered += groups
+            else:
+                routes.nodes[node] += groups
         return routes
+
+    def route(self, keys: Sequence[bytes]) -> tuple[dict[str, list[int]], list[int]]:
+        """Return the names of nodes with the indices of their keys, and the indices of keys that no node has."""
+        nodes: dict[str, list[int]] = defaultdict(list)
+        uncovered: list[int] = []
+        for tag, indices in by_tag(keys).items():
+            node = self._owner(tag)
+            if node is None:
+                uncovered += indices
+            else:
+                nodes[node.name] += indices
+        return nodes, uncovered
+
+    def _owner(self, tag: bytes) -> ClusterNode | None:
+        nodes = self._client.nodes_manager.slots_cache.get(self._slot(tag))
+        return nodes[0] if nodes else None
 
     def _slot(self, tag: bytes) -> int:
         slot = self._slots.get(tag)

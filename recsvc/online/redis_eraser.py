@@ -19,7 +19,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.keys import KeyMaker, ParsedKey, escape, parse
 from recsvc.online.layout import HEADER_BYTES, TOMBSTONE
-from recsvc.online.redis_writer import WriteResult
+from recsvc.online.redis_writer import WriteResult, in_time
 from recsvc.registry.model import Entity, FeatureView
 from recsvc.registry.registry import Registry
 from recsvc.registry.types import INT64_MAX
@@ -171,6 +171,6 @@ def _names(key: bytes, entity: Entity, text: str) -> ParsedKey | None:
 
 async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # whatever redis-py answers
     try:
-        return await call
-    except (RedisError, RedisClusterException, OSError) as error:
+        return await in_time(call)
+    except (RedisError, RedisClusterException, OSError, KeyError) as error:  # KeyError: a slot that redis-py lost
         raise StoreUnavailableError(f"erasing in the store failed: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +15,20 @@ from redis.exceptions import RedisClusterException, RedisError
 from recsvc.errors import ConfigError, StartupError
 from recsvc.online.redis_connect import ConnectionSettings, connect, parse, probe
 from recsvc.online.redis_embedded import EmbeddedRedis
-from recsvc.online.redis_store import RedisClusterRowStore, RedisRowStore
+from recsvc.online.redis_nodes import ClusterNodes
+from recsvc.online.redis_store import RedisRowStore
 from recsvc.online.redis_writer import RedisRowWriter
 from recsvc.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """What rows are read from: a single server, or the nodes of a cluster; the other is None."""
+
+    single: RedisRowStore | None
+    router: ClusterNodes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +40,22 @@ class OpenRedis:
     url: str = field(repr=False)
 
     @contextlib.asynccontextmanager
-    async def reader(
-        self, counters: Counters, *, connections: int
-    ) -> AsyncIterator[RedisRowStore | RedisClusterRowStore]:
-        """Give the reader of rows, and end what it has under way.
+    async def reader(self, counters: Counters, *, connections: int | None = None) -> AsyncIterator[OpenStore]:
+        """Give what reads rows, and at the end close its connections and end what it has under way.
 
-        It takes up to ``connections`` of those that the pool may open.
+        It opens up to ``connections`` of its own, as reads need them, to each node of a cluster; by default as many as
+        the settings allow.
         """
-        if not isinstance(self.client, RedisCluster):
-            yield RedisRowStore(self.client, counters, connections=connections)
-            return
-        store = RedisClusterRowStore(self.client, counters, connections=connections)
+        connections = connections or self.settings.max_connections
+        store: RedisRowStore | ClusterNodes
+        if isinstance(self.client, RedisCluster):
+            store = router = ClusterNodes(self.client, counters, connections=connections)
+            opened = OpenStore(None, router)
+        else:
+            store = single = RedisRowStore(self.client, counters, connections=connections)
+            opened = OpenStore(single, None)
         try:
-            yield store
+            yield opened
         finally:
             await store.close()
 
@@ -52,13 +64,29 @@ class OpenRedis:
         return RedisRowWriter(self.client)
 
     async def answers(self, timeout_s: float) -> bool:
-        """Whether the store answers within ``timeout_s`` seconds."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.client.ping()
-        except (RedisError, RedisClusterException, OSError):  # TimeoutError is an OSError
-            return False
-        return True
+        """Whether the store answers within ``timeout_s`` seconds; of a cluster, every node that has slots."""
+        if isinstance(self.client, RedisCluster):
+            return await _all_answer(self.client, timeout_s)
+        return await _answers(self.client.ping(), timeout_s)
+
+
+async def _all_answer(client: RedisCluster, timeout_s: float) -> bool:
+    if not client.nodes_manager.slots_cache:
+        return await _answers(client.initialize(), timeout_s)
+    pings = [_answers(node.execute_command("PING"), timeout_s / 2) for node in client.get_primaries()]
+    failed = [node for node, up in zip(client.get_primaries(), await asyncio.gather(*pings), strict=True) if not up]
+    if failed:  # another may have taken its place, and perhaps nobody reads and finds out
+        await _answers(client.nodes_manager.initialize(last_failed_node_name=failed[0].name), timeout_s / 2)
+    return not failed
+
+
+async def _answers(call: Awaitable[object], timeout_s: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await call
+    except (RedisError, RedisClusterException, OSError, IndexError):  # TimeoutError is an OSError; no slots: IndexError
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager

@@ -91,11 +91,15 @@ class RedisTarget:
     def safe(self) -> str:
         """The URL for logs and error messages: the user's name, never the password, no options."""
         login = f"{quote(self.credentials.user, safe='')}:***@" if self.credentials else ""
+        return f"{self.scheme}://{login}{self.place}{f'/{self.db}' if self.db and self.path is None else ''}"
+
+    @property
+    def place(self) -> str:
+        """Where it is: HOST:PORT of one or more nodes, with the service of Sentinels; or a socket's path."""
         if self.path is not None:
-            return f"{self.scheme}://{login}{quote(self.path)}"
+            return quote(self.path)
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes)
-        service = f"/{quote(self.service, safe='')}" if self.service is not None else ""
-        return f"{self.scheme}://{login}{hosts}{service}{f'/{self.db}' if self.db else ''}"
+        return hosts + (f"/{quote(self.service, safe='')}" if self.service is not None else "")
 
     def __repr__(self) -> str:
         return f"RedisTarget({self.safe})"

@@ -13,7 +13,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import PipelineCommand
@@ -39,10 +39,13 @@ if TYPE_CHECKING:
 
 _FAILURES: Final = (RedisError, RedisClusterException, OSError)
 _AGAIN: Final = (MovedError, AskError, TryAgainError)
+_T = TypeVar("_T")
 _Done = list[tuple[Group, bytes | Exception]]
 
 ROWS_PER_SCRIPT: Final = 500
 """Rows that one script call compares: it keeps Redis busy for about 1 ms, and other clients wait meanwhile."""
+ANSWER_TIMEOUT_S: Final = 10.0
+"""How long one command, or one pipeline of them, may take; a server that hangs must not hold its caller for ever."""
 WRITES_AT_ONCE: Final = 8
 """Writes in flight, each on one connection per node; others wait for their turn."""
 
@@ -190,11 +193,11 @@ class RedisRowWriter:
     ) -> _Done:
         commands = [PipelineCommand(i, "EVALSHA", _SHA, *arguments(group)) for i, group in enumerate(groups)]
         try:
-            await node.execute_pipeline(commands)
+            await in_time(node.execute_pipeline(commands))
             if any(isinstance(c.result, NoScriptError) for c in commands):
                 # None was written: the script was not there. EVAL keeps it, and needs no right but that to write.
                 commands = [PipelineCommand(i, "EVAL", _SCRIPT, *arguments(group)) for i, group in enumerate(groups)]
-                await node.execute_pipeline(commands)
+                await in_time(node.execute_pipeline(commands))
         except _FAILURES as error:
             return [(group, error) for group in groups]
         return [(group, command.result) for group, command in zip(groups, commands, strict=True)]
@@ -231,16 +234,25 @@ def _ensure_prefix(view: FeatureView, theirs: Sequence[str], ours: Sequence[str]
             raise DefinitionError([f"view {view.label}: {found}; give the view a new version"])
 
 
+async def in_time(call: Awaitable[_T]) -> _T:
+    """Return what ``call`` returns. Raises TimeoutError, with words, where that takes too long."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            return await call
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer within {ANSWER_TIMEOUT_S:g} s") from error
+
+
 async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # what redis-py returns is typed loosely
     try:
-        return await call
+        return await in_time(call)
     except _FAILURES as error:
         raise _unavailable(error) from error
 
 
 async def _result(call: Awaitable[bytes]) -> bytes | Exception:
     try:
-        return await call
+        return await in_time(call)
     except _FAILURES as error:
         return error
 

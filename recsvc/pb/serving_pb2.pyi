@@ -53,7 +53,7 @@ class _FeatureStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature
     FEATURE_STATUS_OUTSIDE_MAX_AGE: _FeatureStatus.ValueType  # 4
     """The row's event time is longer ago than the max age of its view."""
     FEATURE_STATUS_UNAVAILABLE: _FeatureStatus.ValueType  # 5
-    """It could not be found out: the store did not answer and no copy was kept, the stored row is corrupt, or an on-demand
+    """It could not be found out: the store could not be read and no copy was kept, the stored row is corrupt, or an on-demand
     function failed. `degraded` says which.
     """
 
@@ -71,7 +71,7 @@ FEATURE_STATUS_NOT_FOUND: FeatureStatus.ValueType  # 3
 FEATURE_STATUS_OUTSIDE_MAX_AGE: FeatureStatus.ValueType  # 4
 """The row's event time is longer ago than the max age of its view."""
 FEATURE_STATUS_UNAVAILABLE: FeatureStatus.ValueType  # 5
-"""It could not be found out: the store did not answer and no copy was kept, the stored row is corrupt, or an on-demand
+"""It could not be found out: the store could not be read and no copy was kept, the stored row is corrupt, or an on-demand
 function failed. `degraded` says which.
 """
 Global___FeatureStatus: _TypeAlias = FeatureStatus  # noqa: Y015
@@ -87,11 +87,13 @@ class _ValueSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValueSour
     VALUE_SOURCE_STORE: _ValueSource.ValueType  # 1
     """Read from the online store for this call."""
     VALUE_SOURCE_CACHE: _ValueSource.ValueType  # 2
-    """From the server's in-process cache, within the staleness allowed."""
+    """From the server's in-process cache: a copy within the age that the view and `max_staleness` allow."""
     VALUE_SOURCE_STALE_CACHE: _ValueSource.ValueType  # 3
-    """From a copy past that age, kept for when the store does not answer."""
+    """From a copy past the view's age for copies, kept for when the store cannot be read; `degraded` says why it was not, and
+    ServedView.stale_age_micros how old the copy is.
+    """
     VALUE_SOURCE_DEFAULT: _ValueSource.ValueType  # 4
-    """The default of the feature's definition."""
+    """The default of the feature's definition (views may be set so that none stands in: VALUE_SOURCE_NONE)."""
     VALUE_SOURCE_COMPUTED: _ValueSource.ValueType  # 5
     """Computed for this call by an on-demand function."""
     VALUE_SOURCE_REQUEST: _ValueSource.ValueType  # 6
@@ -107,11 +109,13 @@ VALUE_SOURCE_UNSPECIFIED: ValueSource.ValueType  # 0
 VALUE_SOURCE_STORE: ValueSource.ValueType  # 1
 """Read from the online store for this call."""
 VALUE_SOURCE_CACHE: ValueSource.ValueType  # 2
-"""From the server's in-process cache, within the staleness allowed."""
+"""From the server's in-process cache: a copy within the age that the view and `max_staleness` allow."""
 VALUE_SOURCE_STALE_CACHE: ValueSource.ValueType  # 3
-"""From a copy past that age, kept for when the store does not answer."""
+"""From a copy past the view's age for copies, kept for when the store cannot be read; `degraded` says why it was not, and
+ServedView.stale_age_micros how old the copy is.
+"""
 VALUE_SOURCE_DEFAULT: ValueSource.ValueType  # 4
-"""The default of the feature's definition."""
+"""The default of the feature's definition (views may be set so that none stands in: VALUE_SOURCE_NONE)."""
 VALUE_SOURCE_COMPUTED: ValueSource.ValueType  # 5
 """Computed for this call by an on-demand function."""
 VALUE_SOURCE_REQUEST: ValueSource.ValueType  # 6
@@ -129,11 +133,15 @@ class _DegradationReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deg
     DEGRADATION_REASON_UNSPECIFIED: _DegradationReason.ValueType  # 0
     """Never sent."""
     DEGRADATION_REASON_STORE_UNAVAILABLE: _DegradationReason.ValueType  # 1
-    """The online store did not answer in time, or refused."""
+    """The online store was asked, and failed or did not answer in time."""
     DEGRADATION_REASON_CORRUPT_ROW: _DegradationReason.ValueType  # 2
     """A stored row could not be decoded."""
     DEGRADATION_REASON_ON_DEMAND_FAILED: _DegradationReason.ValueType  # 3
     """An on-demand function raised, or returned something of another type or length than it declares."""
+    DEGRADATION_REASON_SATURATED: _DegradationReason.ValueType  # 4
+    """The server has more reads of the online store waiting than it allows, so this one was not sent. It may work again at once."""
+    DEGRADATION_REASON_CIRCUIT_OPEN: _DegradationReason.ValueType  # 5
+    """The online store failed so often just now that it was not asked (a circuit breaker is open); it is tried again by itself."""
 
 class DegradationReason(_DegradationReason, metaclass=_DegradationReasonEnumTypeWrapper):
     """Why an answer is not what it should be."""
@@ -141,16 +149,22 @@ class DegradationReason(_DegradationReason, metaclass=_DegradationReasonEnumType
 DEGRADATION_REASON_UNSPECIFIED: DegradationReason.ValueType  # 0
 """Never sent."""
 DEGRADATION_REASON_STORE_UNAVAILABLE: DegradationReason.ValueType  # 1
-"""The online store did not answer in time, or refused."""
+"""The online store was asked, and failed or did not answer in time."""
 DEGRADATION_REASON_CORRUPT_ROW: DegradationReason.ValueType  # 2
 """A stored row could not be decoded."""
 DEGRADATION_REASON_ON_DEMAND_FAILED: DegradationReason.ValueType  # 3
 """An on-demand function raised, or returned something of another type or length than it declares."""
+DEGRADATION_REASON_SATURATED: DegradationReason.ValueType  # 4
+"""The server has more reads of the online store waiting than it allows, so this one was not sent. It may work again at once."""
+DEGRADATION_REASON_CIRCUIT_OPEN: DegradationReason.ValueType  # 5
+"""The online store failed so often just now that it was not asked (a circuit breaker is open); it is tried again by itself."""
 Global___DegradationReason: _TypeAlias = DegradationReason  # noqa: Y015
 
 @_typing.final
 class Degradation(_message.Message):
-    """One thing that did not work while the answer was made."""
+    """One thing that did not work while the answer was made. Where the store was not read, values are copies past their age
+    (VALUE_SOURCE_STALE_CACHE; ServedView says how old) or FEATURE_STATUS_UNAVAILABLE.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -623,6 +637,7 @@ class ServedView(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     EVENT_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    STALE_AGE_MICROS_FIELD_NUMBER: _builtins.int
     view: _builtins.str
     """Name of the view."""
     version: _builtins.int
@@ -633,16 +648,24 @@ class ServedView(_message.Message):
         in microseconds since 1970-01-01T00:00:00Z; -2^63 where no row is known.
         """
 
+    @_builtins.property
+    def stale_age_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where copies past their age stood in for rows that could not be read (VALUE_SOURCE_STALE_CACHE): how old the copy of each row is
+        (one, where all its join keys are broadcast), in microseconds from when its fetch was sent to this answer; 0 for a row that is no
+        such copy. Empty where there is none at all. Never more than `max_staleness` of the call.
+        """
+
     def __init__(
         self,
         *,
         view: _builtins.str = ...,
         version: _builtins.int = ...,
         event_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        stale_age_micros: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time_micros", b"event_time_micros", "version", b"version", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time_micros", b"event_time_micros", "stale_age_micros", b"stale_age_micros", "version", b"version", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -718,8 +741,10 @@ class GetFeaturesRequest(_message.Message):
 
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
-        """How old a cached copy may be, counted from when its fetch was sent to when the answer is made. Absent: as each view is set; it can only
-        shorten that. 0 reads the store. Negative is INVALID_ARGUMENT.
+        """How old a copy of a row may be, counted from when its fetch was sent to the store to when the answer is made (how old the data was by
+        then is for the max age of the view). Absent: as each view is set; it can only shorten that. It binds also what stands in while the store
+        cannot be read: an older copy is never answered as VALUE_SOURCE_STALE_CACHE. 0 reads the store, by a fetch that is sent after the call
+        came: no copy is used, nor a fetch that was on its way for another call. Negative is INVALID_ARGUMENT.
         """
 
     @_builtins.property
@@ -810,7 +835,7 @@ class GetFeaturesResponse(_message.Message):
 
     @_builtins.property
     def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedView]:
-        """The version served of each view that was read."""
+        """The version served of each view that was read, with the ages of copies that stood in."""
 
     def __init__(
         self,
@@ -1069,7 +1094,7 @@ class GetFeaturesBatchResponse(_message.Message):
 
     @_builtins.property
     def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedView]:
-        """The version served of each view that was read, with event times on request."""
+        """The version served of each view that was read, with event times on request, and the ages of copies that stood in."""
 
     def __init__(
         self,

@@ -16,6 +16,15 @@ from recsvc.registry.model import Entity, Feature, FeatureView, OnDemandView
 from recsvc.registry.registry import Registry
 
 _T = TypeVar("_T")
+_SETTINGS: Final = (
+    "freshness",
+    "effective_max_age",
+    "effective_ttl",
+    "cache",
+    "stale_if_error",
+    "serve_default",
+    "mirrored",
+)
 _APPEND: Final = "features can only be appended, anything else needs a new version"
 
 
@@ -101,7 +110,7 @@ def _view(old: FeatureView, new: FeatureView) -> Iterator[tuple[str, bool]]:
     if before != after:
         yield f"entities {before} -> {after}; needs a new version", True
     yield from _features(old.features, new.features)
-    for field in ("freshness", "effective_max_age", "effective_ttl", "mirrored"):
+    for field in _SETTINGS:
         if getattr(old, field) != getattr(new, field):
             yield f"{field.removeprefix('effective_')} {getattr(old, field)} -> {getattr(new, field)}", False
 

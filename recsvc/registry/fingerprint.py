@@ -53,12 +53,14 @@ def entity_facts(entity: Entity) -> dict[str, Any]:
 def view_facts(view: FeatureView) -> dict[str, Any]:
     """Return what of a view decides answers."""
     max_age = view.effective_max_age
+    strict = {} if view.serve_default else {"serve_default": False}
     return {
         "name": view.name,
         "version": view.version,
         "entities": [e.name for e in view.entities],
         "features": [{"name": f.name, "type": str(f.type), "default": default_text(f)} for f in view.features],
         "max_age": None if max_age is None else max_age.total_seconds(),
+        **strict,
     }
 
 

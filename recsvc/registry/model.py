@@ -17,7 +17,7 @@ MAX_ID_BYTES: Final = 512
 
 
 class Auto(Enum):
-    """Stands for "derive it": see FeatureView.max_age and FeatureView.ttl."""
+    """Stands for "derive it": see max_age, ttl, cache and stale_if_error of FeatureView."""
 
     AUTO = "auto"
 
@@ -101,6 +101,11 @@ class FeatureView:
       twice the freshness, or no limit without one. None: no limit.
     * ``ttl``: when Redis forgets a row, counted from the write. AUTO: max age + freshness, or never where there is no
       max age. None: never.
+    * ``cache``: how long a copy in the server's memory is fresh, counted from when its fetch was sent. AUTO: as the
+      server is set (5 s). 0: every call reads the store.
+    * ``stale_if_error``: how old a copy may be that stands in where the store cannot be read. AUTO: as the server is
+      set. 0: none may.
+    * ``serve_default``: whether defaults may stand in. False: a feature without a value has source NONE instead.
     * ``mirrored``: writes are announced on the change feed, for servers that keep the whole view in memory.
 
     Features can be appended without a new version. Any other change of them is a new ``version``, which lives beside
@@ -114,6 +119,9 @@ class FeatureView:
     freshness: timedelta | None = None
     max_age: timedelta | Auto | None = AUTO
     ttl: timedelta | Auto | None = AUTO
+    cache: timedelta | Auto = AUTO
+    stale_if_error: timedelta | Auto = AUTO
+    serve_default: bool = True
     source: Source | Sequence[Source] | None = None
     mirrored: bool = False
     description: str = ""

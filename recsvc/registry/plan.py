@@ -12,8 +12,10 @@ from recsvc.registry.types import FeatureType
 _STATUS_AND_SOURCE = 2
 _COLUMN_OVERHEAD = 48
 """Tags and lengths around one column, and the name's own tag, at most; in bytes."""
-_VIEW_OVERHEAD = 352
-"""An entry for a view that was served, and one for each of three reasons why it is degraded, at most."""
+_VIEW_OVERHEAD = 512
+"""An entry for a view that was served, and one for each of five reasons why it is degraded, at most."""
+_AGE_BYTES = 8
+"""A time, or an age, of one row of a view that was served."""
 _REPLY_OVERHEAD = 64
 """The fingerprint, the number of rows, and their tags."""
 
@@ -115,10 +117,15 @@ class ReadPlan:
     def reply_bytes(self, rows: int, varying: frozenset[str]) -> int:
         """Say how many bytes an answer of ``rows`` rows can have at most, from the types' bounds.
 
-        The event times of an answer in columns are not counted.
+        The event times of an answer in columns are not counted (see ``time_bytes``), the ages of stale copies are.
         """
-        total = _REPLY_OVERHEAD + _VIEW_OVERHEAD * len(self.served)
+        total = _REPLY_OVERHEAD + _VIEW_OVERHEAD * len(self.served) + self.time_bytes(rows, varying)
         for name, slot in self.outputs:
             per_value = self.slots[slot].type.max_reply_bytes + _STATUS_AND_SOURCE
             total += self.column_rows(slot, rows, varying) * per_value + len(name) + _COLUMN_OVERHEAD
         return total
+
+    def time_bytes(self, rows: int, varying: frozenset[str]) -> int:
+        """Return how many bytes one time per row of each view takes; one, where all keys of the view are broadcast."""
+        keys = (frozenset(e.join_key for e in read.entities) for read in self.reads)
+        return sum(_AGE_BYTES * (rows if k & varying else min(rows, 1)) for k in keys)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
 
 from recsvc.registry.model import (
+    AUTO,
     Auto,
     Definitions,
     Entity,
@@ -27,6 +28,8 @@ MAX_FEATURES = 2_000
 MAX_SPREAD = 1_024
 MAX_TIME = timedelta(days=36_525)
 """The longest freshness, max age and TTL, so that sums of them are still times."""
+MAX_COPY_AGE = timedelta(days=1)
+"""The longest that a copy of a row may be kept in a server's memory."""
 LISTED = 10
 """How many names a line lists of those that there are."""
 
@@ -175,6 +178,13 @@ def _times(where: str, view: FeatureView) -> Iterator[str]:
             continue
         wrong = True
         yield f"{where}: {name} must be a timedelta above 0 and up to {MAX_TIME.days} days, or None, not {value!r}"
+    for name in ("cache", "stale_if_error"):
+        value = getattr(view, name)
+        if value is not AUTO and not (isinstance(value, timedelta) and timedelta(0) <= value <= MAX_COPY_AGE):
+            yield f"{where}: {name} must be a timedelta from 0 to {MAX_COPY_AGE.days} day, not {value!r}"
+    stand_in: object = view.serve_default
+    if not isinstance(stand_in, bool):
+        yield f"{where}: serve_default must be True or False, not {stand_in!r}"
     max_age, ttl = (None, None) if wrong else (view.effective_max_age, view.effective_ttl)
     if ttl is not None and max_age is not None and ttl < max_age:
         yield f"{where}: ttl {ttl} is less than max age {max_age}; rows would vanish before they are too old"

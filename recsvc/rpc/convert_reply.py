@@ -29,7 +29,8 @@ def single(answer: Answer, fingerprint: str, *, event_times: bool) -> bytes:
     for reason, name in answer.degraded:
         reply.degraded.add(reason=int(reason), view=name)
     for served in answer.views:
-        reply.views.add(view=served.name, version=served.version)
+        stale = None if served.stale_micros is None else served.stale_micros.tolist()
+        reply.views.add(view=served.name, version=served.version, stale_age_micros=stale)
     return reply.SerializeToString()
 
 
@@ -71,7 +72,8 @@ def batch(answer: Answer, fingerprint: str, *, event_times: bool) -> bytes:
         reply.degraded.add(reason=int(reason), view=name)
     for view in answer.views:
         times = view.event_micros.tobytes() if event_times else b""
-        reply.views.add(view=view.name, version=view.version, event_time_micros=times)
+        stale = b"" if view.stale_micros is None else view.stale_micros.tobytes()
+        reply.views.add(view=view.name, version=view.version, event_time_micros=times, stale_age_micros=stale)
     return reply.SerializeToString()  # type: ignore[no-any-return]  # the twin is made at import
 
 

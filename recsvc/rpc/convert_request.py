@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from google.protobuf.duration_pb2 import Duration
 
 from recsvc.errors import RequestError, UnknownNameError, Violation
 from recsvc.online import ids as ids_of
@@ -50,7 +49,7 @@ def single(message: pb.GetFeaturesRequest, registry: Registry, limits: Limits) -
     """Return plan and request of GetFeatures; raises RequestError, UnknownNameError or LimitError."""
     call = _Call(registry)
     _select(call, message.feature_service, message.features, limits)
-    _staleness(call, message.max_staleness)
+    staleness = _staleness(call, message)
     ids: dict[str, Sequence[str]] = {}
     for entity in _needed_entities(call, message.entities):
         ids[entity.join_key] = [message.entities[entity.join_key]]
@@ -60,14 +59,14 @@ def single(message: pb.GetFeaturesRequest, registry: Registry, limits: Limits) -
         _keep(call, context, needed, from_value(message.context[needed.name], needed.type))
     plan = call.right()
     limits.check(plan, 1, frozenset(), event_times=message.include_event_times)
-    return plan, Request(1, ids, context)
+    return plan, Request(1, ids, context, staleness)
 
 
 def batch(message: pb.GetFeaturesBatchRequest, registry: Registry, limits: Limits) -> tuple[ReadPlan, Request]:
     """Return plan and request of GetFeaturesBatch; raises RequestError, UnknownNameError or LimitError."""
     call = _Call(registry)
     _select(call, message.feature_service, message.features, limits)
-    _staleness(call, message.max_staleness)
+    staleness = _staleness(call, message)
     entities = _needed_entities(call, message.entities)
     fields = _needed_fields(call, message.context)
     # Of columns that are not needed too: how many rows there are does not depend on what a service happens to read.
@@ -88,7 +87,7 @@ def batch(message: pb.GetFeaturesBatchRequest, registry: Registry, limits: Limit
     limits.check(plan, rows, varying, event_times=message.include_event_times)
     if rows == 0:  # nothing is asked for, so nothing is read: not what is broadcast either
         ids, context = dict.fromkeys(ids, ()), {name: column.take(_NONE) for name, column in context.items()}
-    return plan, Request(rows, ids, context)
+    return plan, Request(rows, ids, context, staleness)
 
 
 def _select(call: _Call, service: str, references: Sequence[str], limits: Limits) -> None:
@@ -113,9 +112,14 @@ def _named(registry: Registry, references: Sequence[str]) -> int:
     return count
 
 
-def _staleness(call: _Call, staleness: Duration) -> None:
+def _staleness(call: _Call, message: pb.GetFeaturesRequest | pb.GetFeaturesBatchRequest) -> float | None:
+    """Return how old copies may be, in seconds; None: the call does not say."""
+    if not message.HasField("max_staleness"):
+        return None
+    staleness = message.max_staleness
     if staleness.seconds < 0 or staleness.nanos < 0:
         call.wrong("max_staleness", "must not be negative")
+    return staleness.seconds + staleness.nanos / 1e9
 
 
 def _needed_entities(call: _Call, given: Mapping[str, object]) -> Sequence[Entity]:

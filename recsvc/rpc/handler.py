@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final, NoReturn, TypeVar
@@ -51,31 +50,24 @@ class Calls:
     def __init__(self) -> None:
         self.phase = Phase.SERVING
         self.released = asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.under_way = 0
+        self._idle: asyncio.Event | None = None
 
     def __repr__(self) -> str:
-        return f"Calls({len(self._tasks)} under way, {self.phase.value})"
+        return f"Calls({self.under_way} under way, {self.phase.value})"
 
-    def enter(self) -> asyncio.Task[Any]:
-        """Count the current task in."""
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("a handler runs in a task")
-        self._tasks.add(task)
-        self._idle.clear()
-        return task
-
-    def leave(self, task: asyncio.Task[Any]) -> None:
-        """Count a task out."""
-        self._tasks.discard(task)
-        if not self._tasks:
+    def leave(self) -> None:
+        """Count a call out; a handler counts it in by ``under_way``."""
+        self.under_way -= 1
+        if self._idle is not None and not self.under_way:
             self._idle.set()
 
     async def idle(self) -> None:
         """Wait until no call is under way."""
-        await self._idle.wait()
+        while self.under_way:
+            self._idle = self._idle or asyncio.Event()
+            self._idle.clear()
+            await self._idle.wait()
 
 
 class Handlers:
@@ -91,34 +83,35 @@ class Handlers:
 
     def unary(self, request_class: type[_M], method: Method) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a unary method that takes ``request_class`` and returns a serialized reply."""
-        calls = self._calls
+        calls, default_s, margin_s = self._calls, self._default_s, self._margin_s
 
         async def handle(request: Any, context: _Context) -> bytes:  # noqa: ANN401  # as its deserializer gives it
-            task = calls.enter()
+            calls.under_way += 1
             try:
-                return await self._answer(request, context, method)
+                if calls.phase is not Phase.SERVING:
+                    await self._refuse()
+                now = asyncio.get_running_loop().time()
+                deadline = Deadline.after(context.time_remaining(), now, default_s=default_s, margin_s=margin_s)
+                if request is MALFORMED:
+                    _refuse_malformed()
+                return await method(request, deadline)
             except Exception as error:  # noqa: BLE001  # whatever it is, gRPC would send its text (cancellation is none)
                 code, text, details = status_of(_for_callers(error))
                 await context.abort(code, text, ((DETAILS_KEY, details),))
             finally:
-                calls.leave(task)
+                calls.leave()
             raise AssertionError("abort always raises")
 
         return grpc.unary_unary_rpc_method_handler(handle, _deserializer(request_class), None)
-
-    async def _answer(self, request: Any, context: _Context, method: Method) -> bytes:  # noqa: ANN401
-        if self._calls.phase is not Phase.SERVING:
-            await self._refuse()
-        now = time.monotonic()
-        deadline = Deadline.after(context.time_remaining(), now, default_s=self._default_s, margin_s=self._margin_s)
-        if request is MALFORMED:
-            raise MalformedRequestError([Violation("request", "the bytes are not a message of this method")])
-        return await method(request, deadline)
 
     async def _refuse(self) -> NoReturn:
         if self._calls.phase is Phase.HOLDING:
             await self._calls.released.wait()
         raise DrainingError("this server is stopping, ask another one")
+
+
+def _refuse_malformed() -> NoReturn:
+    raise MalformedRequestError([Violation("request", "the bytes are not a message of this method")])
 
 
 def _deserializer(request_class: type[_M]) -> Callable[[bytes], _M | _Malformed]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from recsvc.errors import LimitError, Violation
 from recsvc.registry.model import MAX_ID_BYTES
 from recsvc.registry.plan import ReadPlan
-
-_EVENT_TIME_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +61,8 @@ class Limits:
         yield _Excess("rows", "entities", rows, self.rows, "rows")
         yield _Excess("features", "features", len(plan.outputs), self.features, "features")
         yield _Excess("cells", "features", plan.cells(rows, varying), self.cells, "values")
-        size = plan.reply_bytes(rows, varying) + (_event_time_bytes(plan, rows, varying) if event_times else 0)
+        size = plan.reply_bytes(rows, varying) + (plan.time_bytes(rows, varying) if event_times else 0)
         yield _Excess("reply_bytes", "features", size, self.reply_bytes, "bytes of answer (at most)")
-
-
-def _event_time_bytes(plan: ReadPlan, rows: int, varying: frozenset[str]) -> int:
-    """Return how many bytes the event times of all views have: one per row, or one where all its keys are broadcast."""
-    keys = (frozenset(e.join_key for e in read.entities) for read in plan.reads)
-    return sum(_EVENT_TIME_BYTES * (rows if k & varying else min(rows, 1)) for k in keys)
 
 
 def _error(over: Sequence[_Excess]) -> LimitError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -28,24 +27,21 @@ class ServingServicer:
 
     current: Callable[[], FeatureReader]
     limits: Limits
-    store_timeout_s: float
+    store_timeout_s: float = 0.0
 
     async def get_features(self, message: pb.GetFeaturesRequest, deadline: Deadline) -> bytes:
         """Answer GetFeatures with serialized bytes."""
         reader = self.current()
         plan, request = convert_request.single(message, reader.registry, self.limits)
-        answer = await reader.read(plan, request, self._timeout_s(deadline))
+        answer = await reader.read(plan, request, deadline.came, deadline.at)
         return convert_reply.single(answer, reader.registry.fingerprint, event_times=message.include_event_times)
 
     async def get_features_batch(self, message: pb.GetFeaturesBatchRequest, deadline: Deadline) -> bytes:
         """Answer GetFeaturesBatch with serialized bytes."""
         reader = self.current()
         plan, request = convert_request.batch(message, reader.registry, self.limits)
-        answer = await reader.read(plan, request, self._timeout_s(deadline))
+        answer = await reader.read(plan, request, deadline.came, deadline.at)
         return convert_reply.batch(answer, reader.registry.fingerprint, event_times=message.include_event_times)
-
-    def _timeout_s(self, deadline: Deadline) -> float:
-        return min(self.store_timeout_s, deadline.remaining_s(time.monotonic()))
 
     def generic_handler(self, handlers: Handlers) -> grpc.GenericRpcHandler:
         """Return what a gRPC server registers."""

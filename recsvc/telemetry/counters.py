@@ -22,11 +22,14 @@ class Counters:
         self.store_unavailable = 0
         self.corrupt_rows: Counter[str] = Counter()
         self.on_demand_failures: Counter[str] = Counter()
+        self.breaker_changes: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
+        changes = {" ".join(what): count for what, count in self.breaker_changes.items()}
         return (
             f"Counters(store_unavailable={self.store_unavailable}, corrupt_rows={dict(self.corrupt_rows)},"
-            f" on_demand_failures={dict(self.on_demand_failures)})"
+            f" on_demand_failures={dict(self.on_demand_failures)},"
+            f" breaker_changes={changes})"
         )
 
     def unavailable(self, place: str, reason: str) -> None:
@@ -47,6 +50,11 @@ class Counters:
         if self._due("on_demand", feature):
             count = self.on_demand_failures[feature]
             log.error("on-demand feature %s failed (%d so far)", feature, count, exc_info=error)
+
+    def breaker_changed(self, name: str, before: str, after: str, why: str) -> None:
+        """Count a change of a server's circuit breaker; each is logged, for their order tells what happened."""
+        self.breaker_changes[name, after] += 1
+        log.warning("breaker of redis %s: %s -> %s (%s)", name, before, after, why)
 
     def _due(self, what: str, where: str) -> bool:
         now = self._monotonic()

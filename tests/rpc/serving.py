@@ -15,9 +15,13 @@ SPEC = str(Path(__file__).with_name("definitions.py"))
 
 
 def settings(url: str, **others: object) -> Settings:
-    """Return settings for tests: a free port, a stop without delay, and a store that may be slow on a busy machine."""
+    """Return settings for tests: a free port, a stop without delay, and a store that may be slow on a busy machine.
+
+    Without copies of rows: what a test puts into the store is what the next call reads.
+    """
     usual = {"listen": "127.0.0.1:0", "redis": url, "lame_duck_s": 0.0, "refuse_s": 0.0, "redis_timeout_ms": 2_000}
-    return Settings(**(usual | {"default_deadline_ms": 10_000} | others))  # type: ignore[arg-type]  # by their names
+    usual |= {"default_deadline_ms": 10_000, "cache_s": 0.0, "stale_if_error_s": 0.0, "breaker_slow_ms": 10_000}
+    return Settings(**(usual | others))  # type: ignore[arg-type]  # by their names
 
 
 @dataclass(frozen=True)

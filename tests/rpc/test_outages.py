@@ -74,7 +74,7 @@ async def health(caller: Caller, service: str = "") -> str:
 
 async def test_without_the_store_there_is_still_an_answer(store: OwnRedis) -> None:
     """Redis killed: defaults, UNAVAILABLE per value, degraded; Redis back: as before."""
-    async with running(settings(store.url, redis_timeout_ms=50), SPEC) as app, Caller(app.address) as caller:
+    async with running(settings(store.url, redis_timeout_ms=50, breaker="closed"), SPEC) as app, Caller(app.address) as caller:
         await eventually(lambda: is_stored(caller))  # the first read may take more than 50 ms, for it also connects
         store.kill()
         for _ in range(5):
@@ -177,7 +177,7 @@ def age_of(user: int) -> pb.GetFeaturesRequest:
 
 def under_way(app: App) -> int:
     """Return how many calls a server works on."""
-    return len(app._rpc._calls._tasks)
+    return app._rpc._calls.under_way
 
 
 async def test_no_caller_reads_anything_of_the_store(store: OwnRedis) -> None:

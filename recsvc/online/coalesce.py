@@ -1,0 +1,372 @@
+"""One fetch per key in flight, whoever waits for it; misses that come while all fetch slots are busy leave together.
+
+A fetch belongs to no caller. It has a task of its own, and its timeout runs from its first miss; callers wait on
+futures until their own deadlines, and when one goes, nothing happens to the fetch. All changes of state are made in
+synchronous methods; ``_run`` is the only thing that waits for the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from recsvc.errors import StoreRefusedError, StoreUnavailableError
+from recsvc.online.answer import UNREAD, Row, Unread
+from recsvc.online.reader import RowReader, Wanted
+
+log = logging.getLogger(__name__)
+
+FULL: Final = 0.8
+"""From this share of a bound on, new misses are not taken in any more: what is waiting has to get through."""
+
+Sink = Callable[[Sequence[bytes], Sequence[Row], float], None]
+"""Takes keys, rows and when their fetch was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoalesceSettings:
+    """Bounds of one coalescer, that is of one node.
+
+    ``slots``: fetches in flight before misses gather, for up to ``gather_s``, then more are sent, up to ``fetches``.
+    ``timeout_s``: how long a miss may wait and be fetched. ``waiting_*``: what may wait or be in flight at once.
+    """
+
+    slots: int = 4
+    fetches: int = 32
+    gather_s: float = 0.001
+    keys_per_fetch: int = 512
+    timeout_s: float = 0.05
+    waiting_keys: int = 50_000
+    waiting_bytes: int = 16_000_000
+    waiting_calls: int = 5_000
+
+    @property
+    def crowd(self) -> float:
+        """The number of fetches in flight from which on new misses are shed; none where slots take most of them."""
+        share = math.ceil(FULL * self.fetches)
+        return share if share > self.slots else math.inf
+
+
+class _Parcel:
+    """Keys that were missed together and are fetched together, and the calls that wait for them.
+
+    ``sent_at`` is infinite until the fetch is sent. ``blocked``: by how many parcels that hold some of the same keys in
+    flight. ``then``: parcels that this one blocks.
+    """
+
+    __slots__ = ("blocked", "calls", "keep", "keys", "missed_at", "places", "rows", "sent_at", "size", "then")
+
+    def __init__(self, keys: Sequence[bytes], missed_at: float, size: int, *, keep: bool) -> None:
+        self.keys = keys
+        self.missed_at = missed_at
+        self.size = size
+        self.keep = keep
+        self.sent_at = math.inf
+        self.rows: list[Row] | None = None
+        self.calls: list[_Call] = []
+        self.blocked = 0
+        self.then: list[_Parcel] = []
+        self.places: dict[bytes, int] = {}
+
+    def row(self, key: bytes) -> Row:
+        if self.rows is None:
+            return UNREAD
+        if not self.places:
+            self.places = {k: i for i, k in enumerate(self.keys)}
+        return self.rows[self.places[key]]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not all(call.future.done() for call in self.calls)
+
+
+class _Call:
+    """One caller's wait: for each of its wants, where each key's row will be; ``left`` parcels are not there yet."""
+
+    __slots__ = ("began_at", "future", "left", "wants")
+
+    def __init__(self, future: asyncio.Future[None], began_at: float) -> None:
+        self.future = future
+        self.began_at = began_at
+        self.left = 0
+        self.wants: list[tuple[Sequence[bytes], _Parcel | list[_Parcel | Unread]]] = []
+
+    def wait_for(self, parcel: _Parcel) -> None:
+        if self not in parcel.calls[-1:]:  # nobody else can have come in between
+            parcel.calls.append(self)
+            self.left += 1
+
+    def expire(self) -> None:
+        """Stop waiting: what is not there yet counts as unread."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def rows(self) -> list[Sequence[Row]]:
+        return [_rows(keys, held) for keys, held in self.wants]
+
+
+def _rows(keys: Sequence[bytes], held: _Parcel | list[_Parcel | Unread]) -> Sequence[Row]:
+    if isinstance(held, _Parcel):
+        return [UNREAD] * len(keys) if held.rows is None else held.rows
+    return [h if isinstance(h, Unread) else h.row(k) for k, h in zip(keys, held, strict=True)]
+
+
+class Coalescer:
+    """Fetches rows through ``reader``, one fetch per key at a time. ``sink`` gets all rows that may be kept."""
+
+    def __init__(
+        self, reader: RowReader, settings: CoalesceSettings, sink: Sink, *, clock: Callable[[], float]
+    ) -> None:
+        self._reader = reader
+        self._settings = settings
+        self._sink = sink
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._queue: deque[_Parcel] = deque()
+        self._waiting: dict[bytes, _Parcel] = {}  # keys of parcels that are not sent yet
+        self._flying: dict[bytes, _Parcel] = {}
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._calls = 0
+        self._bytes = 0
+        self.fetched = 0
+        self.joined = 0
+        self.shed = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"Coalescer({self._calls} calls wait, {len(self._waiting)} keys gather, {len(self._flying)} keys in"
+            f" {len(self._fetches)} fetches, {self.fetched} fetched, {self.joined} joined, {self.shed} shed,"
+            f" {self._reader!r})"
+        )
+
+    async def fetch(self, wanted: Sequence[Wanted], until: float) -> list[Sequence[Row]]:
+        """See Fetcher.fetch."""
+        call = self.begin(wanted)
+        await self.finish(call, until)
+        return call.rows()
+
+    def begin(self, wanted: Sequence[Wanted]) -> _Call:
+        """Take in what a call wants, and send what can be sent now; ``finish`` waits for it."""
+        now = self._clock()
+        call = _Call(self._loop.create_future(), now)
+        if self._calls >= self._settings.waiting_calls:  # not even to join
+            for want in wanted:
+                self.shed += len(want.keys)
+                call.wants.append((want.keys, [Unread.SATURATED] * len(want.keys)))
+            return call
+        refused = UNREAD if self._closed else self._reader.refuses()
+        for want in wanted:
+            call.wants.append((want.keys, self._place(call, want, refused)))
+        self._pump(now)
+        return call
+
+    async def finish(self, call: _Call, until: float) -> None:
+        """Wait until all that ``call`` wants is there, or ``until``."""
+        if not call.left:
+            return
+        self._calls += 1
+        timer = self._loop.call_at(until, call.expire)
+        try:
+            await call.future
+        finally:
+            timer.cancel()
+            self._calls -= 1
+
+    async def close(self) -> None:
+        """End all fetches, and send no more; whoever waits gets Unread."""
+        self._closed = True
+        tasks = list(self._fetches)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._pump(self._clock())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is waiting or in flight."""
+        return not (self._queue or self._waiting or self._flying or self._fetches or self._calls)
+
+    def _place(self, call: _Call, want: Wanted, refused: Unread | None) -> _Parcel | list[_Parcel | Unread]:
+        """Return where the rows of a want will be: in flight already, in parcels still to be sent, or nowhere."""
+        keys, waiting, flying = want.keys, self._waiting, self._flying
+        if not (waiting or flying) or (flying.keys().isdisjoint(keys) and waiting.keys().isdisjoint(keys)):
+            made = self._parcels(call, want, refused)
+            if isinstance(made, Unread):
+                return [made] * len(keys)
+            return made[0] if len(made) == 1 else [p for p in made for _ in p.keys]
+        return self._join(call, want, refused)
+
+    def _join(self, call: _Call, want: Wanted, refused: Unread | None) -> list[_Parcel | Unread]:
+        """Join what is under way where it will do, and fetch the rest."""
+        held: dict[bytes, _Parcel | Unread] = {}
+        new: list[bytes] = []
+        blockers: dict[_Parcel, None] = {}
+        for key in want.keys:
+            parcel = self._waiting.get(key)
+            if parcel is None:
+                parcel = self._flying.get(key)
+                if parcel is not None and parcel.sent_at <= want.since:
+                    blockers[parcel] = None  # one fetch per key at a time: ours leaves when that one is back
+                    parcel = None
+            if parcel is None:
+                new.append(key)
+            else:
+                held[key] = parcel
+        for joined in dict.fromkeys(held.values()):
+            if isinstance(joined, _Parcel):
+                call.wait_for(joined)
+        self.joined += len(held)
+        if new:
+            made = self._parcels(call, Wanted(new, want.since, want.keep), refused, tuple(blockers))
+            if isinstance(made, Unread):
+                held.update(dict.fromkeys(new, made))
+            else:
+                for fresh in made:
+                    held.update(dict.fromkeys(fresh.keys, fresh))
+        return [held[key] for key in want.keys]
+
+    def _parcels(
+        self, call: _Call, want: Wanted, refused: Unread | None, blockers: Sequence[_Parcel] = ()
+    ) -> list[_Parcel] | Unread:
+        """Return new parcels of what is wanted, which wait to be sent; or why they are not taken in."""
+        keys = want.keys
+        size = sum(map(len, keys))
+        refused = refused or self._full(len(keys), size)
+        if refused is not None:
+            if refused is Unread.SATURATED:
+                self.shed += len(keys)
+            return refused
+        most = self._settings.keys_per_fetch
+        pieces = [keys] if len(keys) <= most else [keys[i : i + most] for i in range(0, len(keys), most)]
+        made = []
+        for piece in pieces:
+            parcel = _Parcel(piece, call.began_at, sum(map(len, piece)), keep=want.keep)
+            call.wait_for(parcel)
+            self._bytes += parcel.size
+            self._waiting.update(dict.fromkeys(piece, parcel))
+            for blocker in blockers:
+                blocker.then.append(parcel)
+            parcel.blocked = len(blockers)
+            if not blockers:
+                self._queue.append(parcel)
+            made.append(parcel)
+        return made
+
+    def _full(self, keys: int, size: int) -> Unread | None:
+        """Say SATURATED where ``keys`` more would be too much."""
+        limits = self._settings
+        held = len(self._waiting) + len(self._flying)
+        full = (
+            len(self._fetches) >= limits.crowd
+            or held >= FULL * limits.waiting_keys
+            or held + keys > limits.waiting_keys
+            or self._bytes >= FULL * limits.waiting_bytes
+            or self._bytes + size > limits.waiting_bytes
+            or self._calls >= FULL * limits.waiting_calls
+        )
+        return Unread.SATURATED if full else None
+
+    def _pump(self, now: float) -> None:
+        """Send what may be sent: all while a slot is free; else only what has gathered for long enough."""
+        limits = self._settings
+        while len(self._fetches) < limits.fetches and (first := self._next(now)) is not None:
+            due = first.missed_at + limits.gather_s
+            if len(self._fetches) >= limits.slots and now < due:
+                if self._timer is None:
+                    self._timer = self._loop.call_at(due, self._gathered)
+                return
+            self._send(self._take(now), now)
+
+    def _gathered(self) -> None:
+        self._timer = None
+        self._pump(self._clock())
+
+    def _next(self, now: float) -> _Parcel | None:
+        """Return the parcel whose turn it is. Those whose time is over, or that nobody waits for, are not sent."""
+        queue = self._queue
+        while queue:
+            first = queue[0]
+            if not self._closed and now < first.missed_at + self._settings.timeout_s and first.wanted:
+                return first
+            self._land([queue.popleft()], None)
+        return None
+
+    def _take(self, now: float) -> list[_Parcel]:
+        """Take as many parcels as fit one fetch, in the order they came."""
+        taken: list[_Parcel] = []
+        room = self._settings.keys_per_fetch
+        while (first := self._next(now)) is not None and len(first.keys) <= room:
+            room -= len(first.keys)
+            taken.append(self._queue.popleft())
+        return taken
+
+    def _send(self, parcels: list[_Parcel], now: float) -> None:
+        for parcel in parcels:
+            parcel.sent_at = now
+            for key in parcel.keys:
+                del self._waiting[key]
+            self._flying.update(dict.fromkeys(parcel.keys, parcel))
+        until = parcels[0].missed_at + self._settings.timeout_s
+        task = self._loop.create_task(self._run(parcels, until))
+        self._fetches.add(task)
+        task.add_done_callback(partial(self._ended, parcels))
+
+    async def _run(self, parcels: list[_Parcel], until: float) -> None:
+        keys = parcels[0].keys if len(parcels) == 1 else [k for p in parcels for k in p.keys]
+        rows: Sequence[Row] = [UNREAD] * len(keys)
+        try:
+            rows = await self._reader.read(keys, until)
+        except StoreRefusedError:
+            rows = [Unread.REFUSED] * len(keys)
+        except StoreUnavailableError:
+            pass  # counted where it was noticed; its callers see rows that are Unread
+        finally:
+            self._land(parcels, rows)
+
+    def _ended(self, parcels: list[_Parcel], task: asyncio.Task[None]) -> None:
+        self._fetches.discard(task)
+        if parcels[0].rows is None:  # ended by close() before it began
+            self._land(parcels, [UNREAD] * sum(len(p.keys) for p in parcels))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a fetch failed for a reason nobody thought of", exc_info=error)
+        self._pump(self._clock())
+
+    def _land(self, parcels: Iterable[_Parcel], rows: Sequence[Row] | None) -> None:
+        """Give parcels their rows, tell those who wait, and let go what was blocked; None: they were never sent."""
+        at = 0
+        for parcel in parcels:
+            end = at + len(parcel.keys)
+            if rows is None:
+                parcel.rows = [UNREAD] * len(parcel.keys)
+                self._leave(self._waiting, parcel)
+            else:
+                parcel.rows = list(rows[at:end])
+                self._leave(self._flying, parcel)
+                self.fetched += len(parcel.keys)
+                if parcel.keep:
+                    self._sink(parcel.keys, parcel.rows, parcel.sent_at)
+            at = end
+            self._bytes -= parcel.size
+            for call in parcel.calls:
+                call.left -= 1
+                if not call.left:
+                    call.expire()
+            for blocked in parcel.then:
+                blocked.blocked -= 1
+                if not blocked.blocked:
+                    self._queue.append(blocked)
+
+    def _leave(self, held: dict[bytes, _Parcel], parcel: _Parcel) -> None:
+        for key in parcel.keys:
+            del held[key]

@@ -1,0 +1,48 @@
+"""Puts a circuit breaker before a reader: one permit per read, and one outcome for each permit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from recsvc.errors import StoreRefusedError
+from recsvc.online.answer import Row, Unread
+from recsvc.online.breaker import Breaker
+from recsvc.online.reader import RowReader
+
+
+class Guarded:
+    """Reads from ``inner`` while its breaker permits; ``now`` is the event loop's clock.
+
+    A read failed where it raised, or brought no row at all. One that was cancelled is no outcome.
+    """
+
+    def __init__(self, inner: RowReader, breaker: Breaker, *, now: Callable[[], float]) -> None:
+        self._inner = inner
+        self._breaker = breaker
+        self._now = now
+
+    def __repr__(self) -> str:
+        return f"Guarded({self._inner!r}, {self._breaker!r})"
+
+    def refuses(self) -> Unread | None:
+        """See RowReader.refuses."""
+        return Unread.REFUSED if self._breaker.refuses(self._now()) else self._inner.refuses()
+
+    async def read(self, keys: Sequence[bytes], until: float) -> Sequence[Row]:
+        """See RowReader.read. Raises StoreRefusedError where the breaker gives no permit."""
+        permit = self._breaker.permit(self._now())
+        if permit is None:
+            raise StoreRefusedError(f"the circuit breaker of redis {self._breaker.name} is open")
+        try:
+            rows = await self._inner.read(keys, until)
+        except Exception:  # whatever it is, the store gave no rows; it goes on to whoever knows it
+            self._breaker.failed(permit, self._now())
+            raise
+        except BaseException:  # cancelled, or the process is going down: nothing is known about the store
+            self._breaker.cancelled(permit, self._now())
+            raise
+        if rows and all(isinstance(row, Unread) for row in rows):
+            self._breaker.failed(permit, self._now())
+        else:
+            self._breaker.succeeded(permit, self._now())
+        return rows
