@@ -13,8 +13,8 @@ from typing import Final
 from recsvc.config import Settings
 from recsvc.errors import ConfigError, DefinitionError
 from recsvc.online.breaker import BreakerSettings, Change, Mode
-from recsvc.online.chain import ChainSettings, NamedStore, ReadChain, Surroundings
 from recsvc.online.by_node import Router
+from recsvc.online.chain import ChainSettings, NamedStore, ReadChain, Surroundings
 from recsvc.online.coalesce import CoalesceSettings
 from recsvc.online.features import FeatureReader
 from recsvc.online.policy import ViewPolicy
@@ -33,6 +33,8 @@ from recsvc.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
+SLOW_SHARE: Final = 0.8
+"""Of the time that a read may take, what makes it slow where no setting says so."""
 PING_INTERVAL_S: Final = 1.0
 """How often the store is asked whether it is there, for its health service name; also how long it has to answer."""
 
@@ -100,7 +102,7 @@ class App:
         handlers = Handlers(
             calls, default_deadline_s=settings.default_deadline_ms / 1000, margin_s=settings.deadline_margin_ms / 1000
         )
-        servicer = ServingServicer(lambda: self._reader, _limits(settings), settings.redis_timeout_ms / 1000)
+        servicer = ServingServicer(lambda: self._reader, _limits(settings))
         handler = servicer.generic_handler(handlers)
         self._rpc = RpcServer(handler, calls, listen=settings.listen, max_request_bytes=settings.max_request_bytes)
         self._reload_wanted = asyncio.Event()
@@ -184,7 +186,6 @@ def connection_settings(settings: Settings) -> ConnectionSettings:
     """Return how to connect to the store that ``settings`` name."""
     return ConnectionSettings(
         connect_timeout_s=settings.redis_connect_timeout_ms / 1000,
-        timeout_s=settings.redis_timeout_ms / 1000,
         max_connections=settings.redis_connections + 1,  # one is for the question whether the store is there
     )
 
@@ -209,7 +210,7 @@ def chain_settings(settings: Settings) -> ChainSettings:
             window_s=settings.breaker_window_ms / 1000,
             min_calls=settings.breaker_min_calls,
             failure_share=settings.breaker_failure_share,
-            slow_s=settings.breaker_slow_ms / 1000,
+            slow_s=(settings.breaker_slow_ms or SLOW_SHARE * settings.redis_timeout_ms) / 1000,
             slow_share=settings.breaker_slow_share,
             open_s=settings.breaker_open_ms / 1000,
             probes=settings.breaker_probes,

@@ -24,7 +24,7 @@ _MAX_NUMBER: Final = 2**31 - 1
 """Numbers go on to gRPC, whose options have 32 bits."""
 
 
-def _setting(
+def _setting(  # noqa: PLR0913  # each is a fact of a setting, given by name
     default: Any,  # noqa: ANN401  # its type is the setting's
     text: str,
     *,
@@ -53,7 +53,7 @@ class Settings:
     redis_connect_timeout_ms: int = _setting(
         500, "the longest that opening a connection to the store may take", minimum=1
     )
-    redis_connections: int = _setting(32, "connections to the store, per node in a cluster", minimum=1)
+    redis_connections: int = _setting(64, "connections to the store, per node in a cluster", minimum=1)
     redis_at_start: str = _setting(
         "required", "whether the server starts while the store does not answer", choices=("required", "optional")
     )
@@ -85,7 +85,7 @@ class Settings:
     breaker_window_ms: int = _setting(1_000, "the time whose reads the breaker judges", minimum=10)
     breaker_min_calls: int = _setting(5, "reads in that time, before it judges at all", minimum=1)
     breaker_failure_share: float = _setting(0.5, "it opens where this share of them failed", minimum=0.01, maximum=1)
-    breaker_slow_ms: int = _setting(40, "a read that takes longer is slow", minimum=1)
+    breaker_slow_ms: int = _setting(0, "a read that takes longer is slow; 0: 80 % of --redis-timeout-ms", minimum=0)
     breaker_slow_share: float = _setting(0.8, "it opens where this share of them was slow", minimum=0.01, maximum=1)
     breaker_open_ms: int = _setting(
         500, "how long it stays open before it probes the store, plus up to half", minimum=1
@@ -141,6 +141,16 @@ def load(
         elif setting.name in from_file:
             values[setting.name] = parse(setting, from_file[setting.name], f"{setting.name} in {file}")
     return Settings(**values)
+
+
+def check(settings: Settings) -> Settings:
+    """Return ``settings``; raises ConfigError where two of them do not go together."""
+    if settings.max_store_keys > settings.max_waiting_keys:
+        raise ConfigError(
+            f"--max-store-keys {settings.max_store_keys} is more than --max-waiting-keys {settings.max_waiting_keys}:"
+            " a call that large would never be read"
+        )
+    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A call's deadline as a value: when the call came, when the answer must be out, and what is left for the work."""
+"""A call's deadline as a value: when the call came, when the answer must be out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recsvc.errors import DeadlineError
 
 
 class Deadline(NamedTuple):
-    """Times of the event loop in seconds: when the call ``came``, and ``at`` which its work must be done.
+    """Monotonic times in seconds: when the call ``came``, and ``at`` which its work must be done.
 
     The margin for answering is taken off already.
     """
@@ -27,7 +27,3 @@ class Deadline(NamedTuple):
             left, needed = f"{max(remaining, 0.0) * 1000:.0f} ms", f"{margin_s * 1000:.0f} ms"
             raise DeadlineError(f"{left} are left, the server needs {needed} to answer")
         return cls(now, now + remaining - margin_s)
-
-    def remaining_s(self, now: float) -> float:
-        """Return the seconds left for work, at least 0."""
-        return max(self.at - now, 0.0)

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 
 from recsvc.demo.synthetic import write_dataset
 from tests.e2e.demo_server import DemoServer, running_demo
 from tests.e2e.movielens import movielens
 from tests.parts.topologies import TOPOLOGIES, Endpoint, unix_socket
+
+settings.register_profile("recsvc", deadline=None)  # a test that takes long is not wrong: the machine may be busy
+settings.load_profile("recsvc")
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 when all went well."""
     # Not from the environment: a demo must not write into somebody's store because RECSVC_REDIS happens to be set.
     environment = {k: v for k, v in os.environ.items() if k != "RECSVC_REDIS"}
-    settings = config.load(vars(args), environment=environment)
+    settings = config.check(config.load(vars(args), environment=environment))
     if args.once and args.listen is None:
         settings = replace(settings, listen="127.0.0.1:0", lame_duck_s=0.0, refuse_s=0.0)
     set_up_logging("warning" if args.log_level is None else settings.log_level)

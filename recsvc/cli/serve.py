@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -50,13 +51,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             config.flag(setting),
             metavar="X",
-            help=f"{metadata['help']}{choices} [{setting.default}; {config.variable(setting)}]",
+            help=f"{metadata['help']}{choices} [{setting.default}; {config.variable(setting)}]".replace("%", "%%"),
         )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 then."""
-    settings = config.load(vars(args), file=args.config)
+    settings = config.check(config.load(vars(args), file=args.config))
     set_up_logging(settings.log_level)
     # Before the loop takes the signals: it is the user's code, and Ctrl-C must be able to end it.
     registry = load(args.definitions)
@@ -82,10 +83,20 @@ async def _serve(settings: config.Settings, spec: str, registry: Registry) -> No
         loop.add_signal_handler(signal.SIGHUP, app.reload)
         if reload.is_set():
             app.reload()
+        settle_memory()
         if not stopping.is_set():  # it may be, since what was started is ended in order only when it has started
             print(announcement(app), flush=True)
         await stopping.wait()
         logging.getLogger(__name__).info("stopping: calls under way are finished, new ones refused")
+
+
+def settle_memory() -> None:
+    """Keep the garbage collector from looking at what stays: the modules, the definitions, a cache of 500,000 rows.
+
+    Looking through a full cache would take some 20 ms, in which nobody is answered.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def announcement(app: App) -> str:

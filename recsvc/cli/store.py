@@ -18,7 +18,7 @@ VARIABLE: Final = "RECSVC_REDIS"
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
 # Patient, and with room for all writes in flight: nobody waits for an answer in milliseconds here.
-_CONNECTION: Final = ConnectionSettings(connect_timeout_s=5.0, timeout_s=5.0, max_connections=128)
+_CONNECTION: Final = ConnectionSettings(connect_timeout_s=5.0, max_connections=128)
 
 
 def add_redis(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -102,8 +102,7 @@ class Column:
         return Column(self.type, self.values[places], statuses, sources)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A call, checked: how many rows, the ids of each join key and the context.
 
     Ids and context have ``rows`` values, or 1 for all rows. ``max_staleness_s``: how old copies may be; None: as each
@@ -122,8 +121,7 @@ class Request:
         return frozenset(ids) | frozenset(k for k, v in self.context.items() if len(v) != 1)
 
 
-@dataclass(frozen=True, slots=True)
-class ServedView:
+class ServedView(NamedTuple):
     """A view that answered, with the event times of its rows (µs; numpy's NaT where there is no row).
 
     ``stale_micros``: the ages of copies that stood in, 0 for rows that are none; None: no row is.
@@ -135,8 +133,7 @@ class ServedView:
     stale_micros: npt.NDArray[np.int64] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The whole answer: (name as asked, column, index of its view in ``views`` or None) in the order asked."""
 
     rows: int

@@ -80,11 +80,6 @@ class Change(NamedTuple):
     why: str
 
 
-def describe(change: Change) -> str:
-    """Return the line that the log has for a change."""
-    return f"breaker of redis {change.name}: {change.before} -> {change.after} ({change.why})"
-
-
 @dataclass(slots=True, eq=False)  # by identity: two probes may start at the same time
 class Permit:
     """Leave to ask the store once. Its outcome is told to the breaker that gave it."""
@@ -197,24 +192,29 @@ class Breaker:
         self._probes = [*self._probes_out(now), permit]
         return permit
 
-    def succeeded(self, permit: Permit, now: float) -> None:
-        """Take note that the store answered."""
-        self._ended(permit, now, failed=False)
+    @property
+    def slow_s(self) -> float:
+        """Calls that take longer are slow."""
+        return self._settings.slow_s
+
+    def succeeded(self, permit: Permit, now: float, *, was_slow: bool = True) -> None:
+        """Take note that the store answered. ``was_slow`` False: a long time was not the store's doing."""
+        self._ended(permit, now, failed=False, slow=was_slow)
 
     def failed(self, permit: Permit, now: float) -> None:
         """Take note that the store did not answer."""
-        self._ended(permit, now, failed=True)
+        self._ended(permit, now, failed=True, slow=True)
 
     def cancelled(self, permit: Permit, now: float) -> None:
         """Take the permit back: a call that was given up says nothing about the store."""
         self._seen_at = now
         self._return(permit)
 
-    def _ended(self, permit: Permit, now: float, *, failed: bool) -> None:
+    def _ended(self, permit: Permit, now: float, *, failed: bool, slow: bool) -> None:
         self._seen_at = now
         if permit.generation != self._generation:
             return
-        slow = now - permit.started_at > self._settings.slow_s
+        slow = slow and now - permit.started_at > self._settings.slow_s
         if permit.probe:
             self._return(permit)
             self._judge_probe(now, now - permit.started_at, failed=failed, slow=slow)

@@ -41,27 +41,32 @@ class ByNode:
     def __init__(self, router: Router, lane: Callable[[str, RowReader], Coalescer]) -> None:
         self._router = router
         self._lane = lane
+        self._closed = False
         self._lanes: dict[str, tuple[RowReader, Coalescer]] = {}
         self._left: list[Coalescer] = []  # of nodes that are gone, while something is under way
 
     def __repr__(self) -> str:
-        return f"ByNode({ {name: lane for name, (_, lane) in self._lanes.items()} }, {len(self._left)} left)"
+        lanes = {name: lane for name, (_, lane) in self._lanes.items()}
+        return f"ByNode({lanes!r}, {len(self._left)} left)"
 
     async def fetch(self, wanted: Sequence[Wanted], until: float) -> list[Sequence[Row]]:
         """See Fetcher.fetch."""
+        found: list[list[Row]] = [[UNREAD] * len(want.keys) for want in wanted]  # those that no node has stay so
         routed = [self._router.route(want.keys) for want in wanted]
         if None in routed:
             try:
                 await self._router.ready(until)
             except StoreUnavailableError:
-                return [[UNREAD] * len(want.keys) for want in wanted]
+                return list(found)
             routed = [self._router.route(want.keys) for want in wanted]
-        found: list[list[Row]] = [[UNREAD] * len(want.keys) for want in wanted]  # those that no node has stay so
+        if self._closed:
+            return list(found)
         await self._fetch_all(wanted, [{} if r is None else r[0] for r in routed], found, until)
         return list(found)
 
     async def close(self) -> None:
-        """End all fetches of all nodes."""
+        """End all fetches of all nodes, and begin no more."""
+        self._closed = True
         lanes = [lane for _, lane in self._lanes.values()]
         await asyncio.gather(*(lane.close() for lane in [*lanes, *self._left]))
 
@@ -78,8 +83,8 @@ class ByNode:
             for lane, call, _ in begun:
                 await lane.finish(call, until)
         finally:
-            for _, call, _ in begun:
-                call.expire()
+            for lane, call, _ in begun:
+                lane.leave(call)
         for _, call, of in begun:
             for (index, _, places), rows in zip(of, call.rows(), strict=True):
                 for place, row in zip(places, rows, strict=True):

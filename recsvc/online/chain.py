@@ -19,7 +19,6 @@ from recsvc.online.guard import Guarded
 from recsvc.online.reader import RowReader, Span, ViewRows
 from recsvc.online.retry import Retrying
 
-
 SLACK_S: Final = 0.002
 """How long a call waits beyond the time that a fetch has: the fetch knows better how it ended."""
 
@@ -36,7 +35,7 @@ class ChainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What comes in from outside: the clock (seconds, that of the event loop), chance, who is told of a breaker's change."""
+    """What comes in from outside: the event loop's clock, chance, and who is told of a breaker's change."""
 
     clock: Callable[[], float]
     rng: Random

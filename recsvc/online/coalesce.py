@@ -18,12 +18,16 @@ from typing import Final
 
 from recsvc.errors import StoreRefusedError, StoreUnavailableError
 from recsvc.online.answer import UNREAD, Row, Unread
+from recsvc.online.loop_turns import LOOK_TURNS, after_turns
+from recsvc.online.parcels import Call, Parcel
 from recsvc.online.reader import RowReader, Wanted
 
 log = logging.getLogger(__name__)
 
 FULL: Final = 0.8
 """From this share of a bound on, new misses are not taken in any more: what is waiting has to get through."""
+LEAST_SHARE: Final = 0.1
+"""Of the timeout, what a fetch needs to be worth sending."""
 
 Sink = Callable[[Sequence[bytes], Sequence[Row], float], None]
 """Takes keys, rows and when their fetch was sent."""
@@ -38,7 +42,7 @@ class CoalesceSettings:
     """
 
     slots: int = 4
-    fetches: int = 32
+    fetches: int = 64
     gather_s: float = 0.001
     keys_per_fetch: int = 512
     timeout_s: float = 0.05
@@ -47,75 +51,15 @@ class CoalesceSettings:
     waiting_calls: int = 5_000
 
     @property
+    def latest_s(self) -> float:
+        """How long a miss may wait to be sent: what would fail for want of time is not held against the store."""
+        return self.timeout_s * (1 - LEAST_SHARE)
+
+    @property
     def crowd(self) -> float:
         """The number of fetches in flight from which on new misses are shed; none where slots take most of them."""
         share = math.ceil(FULL * self.fetches)
         return share if share > self.slots else math.inf
-
-
-class _Parcel:
-    """Keys that were missed together and are fetched together, and the calls that wait for them.
-
-    ``sent_at`` is infinite until the fetch is sent. ``blocked``: by how many parcels that hold some of the same keys in
-    flight. ``then``: parcels that this one blocks.
-    """
-
-    __slots__ = ("blocked", "calls", "keep", "keys", "missed_at", "places", "rows", "sent_at", "size", "then")
-
-    def __init__(self, keys: Sequence[bytes], missed_at: float, size: int, *, keep: bool) -> None:
-        self.keys = keys
-        self.missed_at = missed_at
-        self.size = size
-        self.keep = keep
-        self.sent_at = math.inf
-        self.rows: list[Row] | None = None
-        self.calls: list[_Call] = []
-        self.blocked = 0
-        self.then: list[_Parcel] = []
-        self.places: dict[bytes, int] = {}
-
-    def row(self, key: bytes) -> Row:
-        if self.rows is None:
-            return UNREAD
-        if not self.places:
-            self.places = {k: i for i, k in enumerate(self.keys)}
-        return self.rows[self.places[key]]
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody still waits for it."""
-        return not all(call.future.done() for call in self.calls)
-
-
-class _Call:
-    """One caller's wait: for each of its wants, where each key's row will be; ``left`` parcels are not there yet."""
-
-    __slots__ = ("began_at", "future", "left", "wants")
-
-    def __init__(self, future: asyncio.Future[None], began_at: float) -> None:
-        self.future = future
-        self.began_at = began_at
-        self.left = 0
-        self.wants: list[tuple[Sequence[bytes], _Parcel | list[_Parcel | Unread]]] = []
-
-    def wait_for(self, parcel: _Parcel) -> None:
-        if self not in parcel.calls[-1:]:  # nobody else can have come in between
-            parcel.calls.append(self)
-            self.left += 1
-
-    def expire(self) -> None:
-        """Stop waiting: what is not there yet counts as unread."""
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def rows(self) -> list[Sequence[Row]]:
-        return [_rows(keys, held) for keys, held in self.wants]
-
-
-def _rows(keys: Sequence[bytes], held: _Parcel | list[_Parcel | Unread]) -> Sequence[Row]:
-    if isinstance(held, _Parcel):
-        return [UNREAD] * len(keys) if held.rows is None else held.rows
-    return [h if isinstance(h, Unread) else h.row(k) for k, h in zip(keys, held, strict=True)]
 
 
 class Coalescer:
@@ -130,10 +74,12 @@ class Coalescer:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._queue: deque[_Parcel] = deque()
-        self._waiting: dict[bytes, _Parcel] = {}  # keys of parcels that are not sent yet
-        self._flying: dict[bytes, _Parcel] = {}
+        self._queue: deque[Parcel] = deque()
+        self._waiting: dict[bytes, Parcel] = {}  # keys of parcels that are not sent yet
+        self._flying: dict[bytes, Parcel] = {}
         self._fetches: set[asyncio.Task[None]] = set()
+        self._turn: asyncio.Handle | None = None
+        self._more = False  # whether a call has come since the last turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._calls = 0
         self._bytes = 0
@@ -154,10 +100,14 @@ class Coalescer:
         await self.finish(call, until)
         return call.rows()
 
-    def begin(self, wanted: Sequence[Wanted]) -> _Call:
-        """Take in what a call wants, and send what can be sent now; ``finish`` waits for it."""
+    def begin(self, wanted: Sequence[Wanted]) -> Call:
+        """Take in what a call wants; ``finish`` waits for it.
+
+        It is sent when a turn of the event loop has brought no other miss: that costs next to no time, and saves most
+        of the commands under load, when every turn brings one.
+        """
         now = self._clock()
-        call = _Call(self._loop.create_future(), now)
+        call = Call(self._loop.create_future(), now)
         if self._calls >= self._settings.waiting_calls:  # not even to join
             for want in wanted:
                 self.shed += len(want.keys)
@@ -166,20 +116,38 @@ class Coalescer:
         refused = UNREAD if self._closed else self._reader.refuses()
         for want in wanted:
             call.wants.append((want.keys, self._place(call, want, refused)))
-        self._pump(now)
+        self._more = True
+        if self._queue and self._turn is None:
+            self._turn = self._loop.call_soon(self._turn_over)
+        call.counted = call.left > 0
+        self._calls += call.counted
         return call
 
-    async def finish(self, call: _Call, until: float) -> None:
+    async def finish(self, call: Call, until: float) -> None:
         """Wait until all that ``call`` wants is there, or ``until``."""
-        if not call.left:
-            return
-        self._calls += 1
-        timer = self._loop.call_at(until, call.expire)
+        timer = None
+        if until <= self._clock():
+            call.expire()
+        elif call.left:
+            # Whoever has more time than a fetch hears from it how it ended: it looks once more before it gives up.
+            turns = 2 * LOOK_TURNS if until >= call.began_at + self._settings.timeout_s else 0
+            timer = self._loop.call_at(until, after_turns, self._loop, turns, call.expire)
         try:
-            await call.future
+            if timer is not None:
+                await call.future
         finally:
-            timer.cancel()
-            self._calls -= 1
+            if timer is not None:
+                timer.cancel()
+            self._count_out(call)
+
+    def leave(self, call: Call) -> None:
+        """Let go of a call that waits no longer, whether it was finished or not."""
+        call.expire()
+        self._count_out(call)
+
+    def _count_out(self, call: Call) -> None:
+        self._calls -= call.counted
+        call.counted = False
 
     async def close(self) -> None:
         """End all fetches, and send no more; whoever waits gets Unread."""
@@ -189,15 +157,16 @@ class Coalescer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._pump(self._clock())
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._turn, self._timer):
+            if handle is not None:
+                handle.cancel()
 
     @property
     def idle(self) -> bool:
         """Whether nothing is waiting or in flight."""
         return not (self._queue or self._waiting or self._flying or self._fetches or self._calls)
 
-    def _place(self, call: _Call, want: Wanted, refused: Unread | None) -> _Parcel | list[_Parcel | Unread]:
+    def _place(self, call: Call, want: Wanted, refused: Unread | None) -> Parcel | list[Parcel | Unread]:
         """Return where the rows of a want will be: in flight already, in parcels still to be sent, or nowhere."""
         keys, waiting, flying = want.keys, self._waiting, self._flying
         if not (waiting or flying) or (flying.keys().isdisjoint(keys) and waiting.keys().isdisjoint(keys)):
@@ -207,38 +176,36 @@ class Coalescer:
             return made[0] if len(made) == 1 else [p for p in made for _ in p.keys]
         return self._join(call, want, refused)
 
-    def _join(self, call: _Call, want: Wanted, refused: Unread | None) -> list[_Parcel | Unread]:
+    def _join(self, call: Call, want: Wanted, refused: Unread | None) -> list[Parcel | Unread]:
         """Join what is under way where it will do, and fetch the rest."""
-        held: dict[bytes, _Parcel | Unread] = {}
-        new: list[bytes] = []
-        blockers: dict[_Parcel, None] = {}
+        held: dict[bytes, Parcel | Unread] = {}
+        joined: dict[Parcel, None] = {}
+        new: dict[Parcel | None, list[bytes]] = {}  # by the flight that they must wait for: one fetch per key at a time
         for key in want.keys:
             parcel = self._waiting.get(key)
+            flying = self._flying.get(key) if parcel is None else None
+            if flying is not None and flying.sent_at > want.since:
+                parcel = flying
             if parcel is None:
-                parcel = self._flying.get(key)
-                if parcel is not None and parcel.sent_at <= want.since:
-                    blockers[parcel] = None  # one fetch per key at a time: ours leaves when that one is back
-                    parcel = None
-            if parcel is None:
-                new.append(key)
+                new.setdefault(flying, []).append(key)
             else:
                 held[key] = parcel
-        for joined in dict.fromkeys(held.values()):
-            if isinstance(joined, _Parcel):
-                call.wait_for(joined)
+                joined[parcel] = None
+        for parcel in joined:
+            call.wait_for(parcel)
         self.joined += len(held)
-        if new:
-            made = self._parcels(call, Wanted(new, want.since, want.keep), refused, tuple(blockers))
+        for blocker, keys in new.items():
+            made = self._parcels(call, Wanted(keys, want.since, want.keep), refused, blocker)
             if isinstance(made, Unread):
-                held.update(dict.fromkeys(new, made))
+                held.update(dict.fromkeys(keys, made))
             else:
                 for fresh in made:
                     held.update(dict.fromkeys(fresh.keys, fresh))
         return [held[key] for key in want.keys]
 
     def _parcels(
-        self, call: _Call, want: Wanted, refused: Unread | None, blockers: Sequence[_Parcel] = ()
-    ) -> list[_Parcel] | Unread:
+        self, call: Call, want: Wanted, refused: Unread | None, blocker: Parcel | None = None
+    ) -> list[Parcel] | Unread:
         """Return new parcels of what is wanted, which wait to be sent; or why they are not taken in."""
         keys = want.keys
         size = sum(map(len, keys))
@@ -251,15 +218,11 @@ class Coalescer:
         pieces = [keys] if len(keys) <= most else [keys[i : i + most] for i in range(0, len(keys), most)]
         made = []
         for piece in pieces:
-            parcel = _Parcel(piece, call.began_at, sum(map(len, piece)), keep=want.keep)
+            parcel = Parcel(piece, call.began_at, sum(map(len, piece)), keep=want.keep)
             call.wait_for(parcel)
             self._bytes += parcel.size
             self._waiting.update(dict.fromkeys(piece, parcel))
-            for blocker in blockers:
-                blocker.then.append(parcel)
-            parcel.blocked = len(blockers)
-            if not blockers:
-                self._queue.append(parcel)
+            (self._queue if blocker is None else blocker.then).append(parcel)
             made.append(parcel)
         return made
 
@@ -288,30 +251,39 @@ class Coalescer:
                 return
             self._send(self._take(now), now)
 
+    def _turn_over(self) -> None:
+        self._turn = None
+        now = self._clock()
+        if self._more and self._queue and now < self._queue[0].missed_at + self._settings.gather_s:
+            self._more = False
+            self._turn = self._loop.call_soon(self._turn_over)
+        else:
+            self._pump(now)
+
     def _gathered(self) -> None:
         self._timer = None
         self._pump(self._clock())
 
-    def _next(self, now: float) -> _Parcel | None:
+    def _next(self, now: float) -> Parcel | None:
         """Return the parcel whose turn it is. Those whose time is over, or that nobody waits for, are not sent."""
         queue = self._queue
         while queue:
             first = queue[0]
-            if not self._closed and now < first.missed_at + self._settings.timeout_s and first.wanted:
+            if not self._closed and now < first.missed_at + self._settings.latest_s and first.wanted:
                 return first
             self._land([queue.popleft()], None)
         return None
 
-    def _take(self, now: float) -> list[_Parcel]:
+    def _take(self, now: float) -> list[Parcel]:
         """Take as many parcels as fit one fetch, in the order they came."""
-        taken: list[_Parcel] = []
+        taken: list[Parcel] = []
         room = self._settings.keys_per_fetch
         while (first := self._next(now)) is not None and len(first.keys) <= room:
             room -= len(first.keys)
             taken.append(self._queue.popleft())
         return taken
 
-    def _send(self, parcels: list[_Parcel], now: float) -> None:
+    def _send(self, parcels: list[Parcel], now: float) -> None:
         for parcel in parcels:
             parcel.sent_at = now
             for key in parcel.keys:
@@ -322,7 +294,7 @@ class Coalescer:
         self._fetches.add(task)
         task.add_done_callback(partial(self._ended, parcels))
 
-    async def _run(self, parcels: list[_Parcel], until: float) -> None:
+    async def _run(self, parcels: list[Parcel], until: float) -> None:
         keys = parcels[0].keys if len(parcels) == 1 else [k for p in parcels for k in p.keys]
         rows: Sequence[Row] = [UNREAD] * len(keys)
         try:
@@ -334,7 +306,7 @@ class Coalescer:
         finally:
             self._land(parcels, rows)
 
-    def _ended(self, parcels: list[_Parcel], task: asyncio.Task[None]) -> None:
+    def _ended(self, parcels: list[Parcel], task: asyncio.Task[None]) -> None:
         self._fetches.discard(task)
         if parcels[0].rows is None:  # ended by close() before it began
             self._land(parcels, [UNREAD] * sum(len(p.keys) for p in parcels))
@@ -342,7 +314,7 @@ class Coalescer:
             log.error("a fetch failed for a reason nobody thought of", exc_info=error)
         self._pump(self._clock())
 
-    def _land(self, parcels: Iterable[_Parcel], rows: Sequence[Row] | None) -> None:
+    def _land(self, parcels: Iterable[Parcel], rows: Sequence[Row] | None) -> None:
         """Give parcels their rows, tell those who wait, and let go what was blocked; None: they were never sent."""
         at = 0
         for parcel in parcels:
@@ -362,11 +334,8 @@ class Coalescer:
                 call.left -= 1
                 if not call.left:
                     call.expire()
-            for blocked in parcel.then:
-                blocked.blocked -= 1
-                if not blocked.blocked:
-                    self._queue.append(blocked)
+            self._queue.extend(parcel.then)
 
-    def _leave(self, held: dict[bytes, _Parcel], parcel: _Parcel) -> None:
+    def _leave(self, held: dict[bytes, Parcel], parcel: Parcel) -> None:
         for key in parcel.keys:
             del held[key]

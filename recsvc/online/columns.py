@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from recsvc.online.answer import Bytes, Column, Degraded, Row, Source, Status
+from recsvc.online.answer import Bytes, Column, Degraded, Source, Status
 from recsvc.online.reader import ViewRows
 from recsvc.online.row import NO_TIME, Block, RowCodec, blank
-from recsvc.registry.model import Feature, FeatureView
+from recsvc.online.row_decode import RowDecoder
+from recsvc.online.row_values import Tails
+from recsvc.online.stand_in import Known, StandIn, put
+from recsvc.online.tail_column import TailColumn
+from recsvc.registry.model import FeatureView
 from recsvc.registry.plan import ViewRead
 from recsvc.registry.types import VARIABLE, FeatureType, Kind
 
@@ -45,97 +49,93 @@ class ViewColumns:
 
     def __init__(self, view: FeatureView, codec: RowCodec) -> None:
         self._view = view
-        self._codec = codec
+        self._types = codec.schema.types
+        self._decoder = RowDecoder(codec.schema)
         max_age = view.effective_max_age
         self._max_age_micros = None if max_age is None else max_age.total_seconds() * 1e6
-        self._defaults = [_default(view, f) for f in view.features]
+        self._defaults = [stand_in_of(view, index) for index in range(len(view.features))]
 
     def __repr__(self) -> str:
         return f"ViewColumns({self._view.label})"
 
     def decode(self, read: ViewRead, found: ViewRows, now_micros: int) -> Decoded:
         """Return the columns that ``read`` needs from the rows of its view at the time ``now_micros`` of the answer."""
-        rows = found.rows
-        whole = set(map(type, rows)) <= {bytes}  # nearly always, and found without a step per row
-        places = [] if whole else [i for i, row in enumerate(rows) if isinstance(row, bytes)]
-        present = rows if whole else [rows[i] for i in places]
-        block = self._codec.decode(cast("Sequence[bytes]", present), read.columns)
-        states = self._states(block, now_micros)
-        corrupt = np.flatnonzero(block.corrupt).tolist()
-        if whole:
-            event_micros = block.event_micros
-        else:
-            states, event_micros = _spread(rows, places, states, block.event_micros)
-            corrupt = [places[i] for i in corrupt]
-        plain = bool((states == Status.PRESENT).all())
+        block = self._decoder.decode_own(found.rows, read.columns)
+        if block is None or block.null or block.reasons or not self._is_young(block, now_micros):
+            return self._decode_mixed(read, found, now_micros)
         sources = ONE_SOURCE[found.sources] if isinstance(found.sources, Source) else found.sources
-        columns = {}
-        for index in read.columns:
-            if plain and block.null[index] is None and block.absent[index] is None:
-                columns[index] = Column(self._codec.schema.types[index], block.values[index], ALL_PRESENT, sources)
-            else:
-                at = None if whole else np.array(places, np.intp)
-                columns[index] = self._column(index, block, states, at, sources)
-        return Decoded(columns, event_micros, self._degraded(found.reasons, corrupt), corrupt, block.reasons)
+        columns = {
+            i: TailColumn(values, ALL_PRESENT, sources)
+            if isinstance(values, Tails)
+            else Column(self._types[i], values, ALL_PRESENT, sources)
+            for i, values in block.values.items()
+        }
+        return Decoded(columns, block.event_micros, self._degraded(found.reasons), [], [])
+
+    def _is_young(self, block: Block, now_micros: int) -> bool:
+        """Say whether no row is past max age."""
+        return self._max_age_micros is None or now_micros - int(block.event_micros.min()) <= self._max_age_micros
+
+    def _decode_mixed(self, read: ViewRead, found: ViewRows, now_micros: int) -> Decoded:
+        """Decode rows of any kind."""
+        rows = found.rows
+        places = np.array([i for i, row in enumerate(rows) if isinstance(row, bytes)], np.intp)
+        block = self._decoder.decode([row for row in rows if isinstance(row, bytes)], read.columns)
+        states = self._states(block, now_micros)
+        statuses = np.array([Status.NOT_FOUND if r is None else Status.UNAVAILABLE for r in rows], np.uint8)
+        statuses[places] = states
+        event_micros = np.full(len(rows), NO_TIME, np.int64)
+        event_micros[places] = block.event_micros
+        kept = np.flatnonzero(states == Status.PRESENT)
+        known = Known(statuses, found.sources, kept, places[kept])
+        columns = {i: self._column(i, block, known) for i in read.columns}
+        corrupt = places[block.corrupt].tolist()
+        degraded = self._degraded(found.reasons, Degraded.CORRUPT_ROW if corrupt else None)
+        return Decoded(columns, event_micros, degraded, corrupt, block.reasons)
 
     def _states(self, block: Block, now_micros: int) -> Bytes:
         """Return what is known of each decoded row as a whole; rows without one lose their event time."""
-        states = np.full(len(block.corrupt), Status.PRESENT, np.uint8)
+        states = np.full(len(block), Status.PRESENT, np.uint8)
         if self._max_age_micros is not None:
             # float64 on purpose: an extreme event time must not wrap around
             states[now_micros - block.event_micros.astype(np.float64) > self._max_age_micros] = Status.OUTSIDE_MAX_AGE
-        if block.deleted.any():
-            states[block.deleted] = Status.NOT_FOUND
-        if block.corrupt.any():
-            states[block.corrupt] = Status.UNAVAILABLE
+        states[block.deleted] = Status.NOT_FOUND
+        states[block.corrupt] = Status.UNAVAILABLE
         block.event_micros[block.deleted | block.corrupt] = NO_TIME
         return states
 
-    def _column(
-        self, index: int, block: Block, states: Bytes, places: npt.NDArray[np.intp] | None, found: Bytes
-    ) -> Column:
-        of, default = self._codec.schema.types[index], self._defaults[index]
-        statuses = states.copy()
-        at: Any = slice(None) if places is None else places
-        known = statuses[at]
-        for mask, status in ((block.null[index], Status.NULL_VALUE), (block.absent[index], Status.NOT_FOUND)):
-            if mask is not None:
-                known[mask & (known == Status.PRESENT)] = status
-        statuses[at] = known
-        values = blank(of, len(states))
-        kept = known == Status.PRESENT
-        values[np.arange(len(states))[at][kept]] = block.values[index][kept]
-        sources = np.empty(len(states), np.uint8)
-        sources[:] = found
-        lacking = statuses > Status.NULL_VALUE
-        sources[lacking] = Source.NONE if default is None else Source.DEFAULT
-        if default is not None:
-            fill(values, lacking, of, default)
-        return Column(of, values, statuses, sources)
+    def _column(self, index: int, block: Block, known: Known) -> Column:
+        stand_in = self._defaults[index]
+        marks = [
+            (known.at[mask[known.kept]], status)
+            for mask, status in (
+                (block.null.get(index), Status.NULL_VALUE),
+                (block.absent.get(index), Status.NOT_FOUND),
+            )
+            if mask is not None
+        ]
+        statuses, sources = known.codes(marks, stand_in.source)
+        values = stand_in.column(len(statuses))
+        put(values, known.at, block.values[index], known.kept)
+        for places, status in marks:
+            stand_in.put(values, places, blank=status is Status.NULL_VALUE)
+        if isinstance(values, Tails):
+            return TailColumn(values, statuses, sources)
+        return Column(self._types[index], values, statuses, sources)
 
-    def _degraded(self, reasons: Sequence[Degraded], corrupt: Sequence[int]) -> list[tuple[Degraded, str]]:
-        every = (*reasons, Degraded.CORRUPT_ROW) if corrupt else reasons
+    def _degraded(self, reasons: Sequence[Degraded], corrupt: Degraded | None = None) -> list[tuple[Degraded, str]]:
+        every = reasons if corrupt is None else (*reasons, corrupt)
         return [(reason, self._view.label) for reason in every]
 
 
-def _default(view: FeatureView, feature: Feature) -> object:
-    """Return what stands in where no value is known, as the type keeps it; None: nothing does."""
+def stand_in_of(view: FeatureView, index: int) -> StandIn:
+    """Return what stands in for feature ``index`` of a view where no value is known."""
+    feature = view.features[index]
     allowed = view.serve_default and feature.default is not None
-    return feature.type.normalize(feature.default) if allowed else None
+    return StandIn.of(feature.type, feature.type.normalize(feature.default) if allowed else None)
 
 
-def _spread(
-    rows: Sequence[Row], places: Sequence[int], states: Bytes, event_micros: npt.NDArray[np.int64]
-) -> tuple[Bytes, npt.NDArray[np.int64]]:
-    """Put what is known of the decoded rows in its places among all rows."""
-    all_states = np.array([Status.NOT_FOUND if r is None else Status.UNAVAILABLE for r in rows], np.uint8)
-    all_times = np.full(len(rows), NO_TIME, np.int64)
-    all_states[places] = states
-    all_times[places] = event_micros
-    return all_states, all_times
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
     """One view's columns by feature index, its rows' event times, what did not work, which rows are corrupt, why."""
 

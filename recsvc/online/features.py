@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,27 +12,45 @@ import numpy.typing as npt
 from recsvc.errors import LimitError, Violation
 from recsvc.online.answer import Answer, Column, Degraded, Request, ServedView
 from recsvc.online.columns import Decoded, ViewColumns
+from recsvc.online.in_turns import Turns, joined, pieces
 from recsvc.online.keys import KeyMaker
 from recsvc.online.on_demand import compute, failed
 from recsvc.online.policy import ViewPolicy
 from recsvc.online.reader import Chain, Span, ViewRows
 from recsvc.online.row import RowCodec
+from recsvc.registry.model import FeatureView
 from recsvc.registry.plan import ComputedColumn, ReadPlan, StoredColumn, ViewRead
 from recsvc.registry.registry import Registry
 from recsvc.telemetry.counters import Counters
 
 ViewKey = tuple[str, int]
+PLANS_KEPT: Final = 1_024
+"""Plans whose views are looked up once; the registry keeps fewer that callers made up."""
 
 
-@dataclass(slots=True)
-class Reads:
+class Reads(NamedTuple):
     """What a call needs of the store: for each view of the plan distinct keys, and where each row finds its own.
 
     An ``inverse`` of None: they are one to one.
     """
 
-    spans: list[Span] = field(default_factory=list)
-    inverse: list[npt.NDArray[np.intp] | None] = field(default_factory=list)
+    spans: Sequence[Span]
+    inverse: Sequence[npt.NDArray[np.intp] | None]
+
+
+class _View:
+    """What is the same for every read of a view: how its keys are made, and how copies may be used."""
+
+    __slots__ = ("join_keys", "keys", "policy", "uncached")
+
+    def __init__(self, view: FeatureView, policy: ViewPolicy) -> None:
+        self.join_keys = tuple(e.join_key for e in view.entities)
+        self.keys = KeyMaker(view).keys
+        self.policy = ViewPolicy.of(view, policy)
+        self.uncached = self.policy.within(0.0)
+
+    def within(self, max_staleness_s: float) -> ViewPolicy:
+        return self.policy.within(max_staleness_s) if max_staleness_s else self.uncached
 
 
 @dataclass(slots=True)
@@ -43,13 +62,31 @@ class Work:
     degraded: dict[tuple[Degraded, str], None] = field(default_factory=dict)
 
 
+class _Path:
+    """What is the same for every answer to a plan: its views, and where each column comes from.
+
+    ``stored``: of each slot the read and the column in it; None where some slot is no stored feature. ``outputs``:
+    name, slot, and the read of a stored feature.
+    """
+
+    __slots__ = ("outputs", "plan", "stored", "views")
+
+    def __init__(self, plan: ReadPlan, views: Mapping[ViewKey, _View]) -> None:
+        self.plan = plan
+        self.views = [views[read.view.name, read.view.version] for read in plan.reads]
+        reads = [slot.read if isinstance(slot, StoredColumn) else None for slot in plan.slots]
+        stored = [(slot.read, slot.column) for slot in plan.slots if isinstance(slot, StoredColumn)]
+        self.stored = stored if len(stored) == len(plan.slots) else None
+        self.outputs = [(name, index, reads[index]) for name, index in plan.outputs]
+
+
 class FeatureReader:
     """Reads features of one registry.
 
     A new registry is a new FeatureReader, so that a call sees one of them from start to end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it works with, from outside
         self,
         registry: Registry,
         chain: Chain,
@@ -63,11 +100,10 @@ class FeatureReader:
         self.registry = registry
         self._chain = chain
         self._counters = counters
-        self._now_micros = now_micros
+        self.now_micros = now_micros
         self._max_keys = max_keys
-        self._keys: dict[ViewKey, KeyMaker] = {k: KeyMaker(v) for k, v in registry.views.items()}
-        self._policies: dict[ViewKey, ViewPolicy] = {k: ViewPolicy.of(v, policy) for k, v in registry.views.items()}
-        self._uncached: dict[ViewKey, ViewPolicy] = {k: p.within(0.0) for k, p in self._policies.items()}
+        self._views: dict[ViewKey, _View] = {k: _View(v, policy) for k, v in registry.views.items()}
+        self._paths: dict[int, _Path] = {}
         self._columns: dict[ViewKey, ViewColumns] = {
             k: ViewColumns(v, RowCodec(registry.schemas[k])) for k, v in registry.views.items()
         }
@@ -86,17 +122,27 @@ class FeatureReader:
             found = await self.fetch(reads, came, until)
         return self.answer(plan, request, reads, found)
 
-    def reads(self, plan: ReadPlan, request: Request) -> Reads:
-        """Return what ``request`` needs of the store; raises LimitError for too many distinct keys."""
-        reads = Reads()
-        for read in plan.reads:
-            self._add_read(reads, read, request)
-        count = sum(len(span.keys) for span in reads.spans)
+    def reads(self, plan: ReadPlan, request: Request, *, younger_s: float = 0.0) -> Reads:
+        """Return what ``request`` needs of the store; raises LimitError for too many distinct keys.
+
+        ``younger_s``: how much younger copies must be than they may be, because the answer will take so long.
+        """
+        spans, inverses = [], []
+        ids, staleness = request.ids, request.max_staleness_s
+        count = 0
+        for view in self._path_of(plan).views:
+            keys, inverse = view.keys([ids[k] for k in view.join_keys]), None
+            if len(keys) > 1:
+                keys, inverse = _distinct(keys)
+            count += len(keys)
+            policy = view.policy if staleness is None else view.within(staleness)
+            spans.append(Span(keys, policy.younger(younger_s) if younger_s else policy))
+            inverses.append(inverse)
         if count > self._max_keys:
             text = f"asks for {count} distinct rows of the store, at most {self._max_keys} are allowed"
             facts = {"limit": "store_keys", "allowed": str(self._max_keys), "actual": str(count)}
             raise LimitError([Violation("entities", text)], facts)
-        return reads
+        return Reads(spans, inverses)
 
     def hit(self, reads: Reads, now: float) -> list[ViewRows] | None:
         """Return the rows of ``reads`` where fresh copies of all are kept, else None."""
@@ -108,45 +154,63 @@ class FeatureReader:
 
     def answer(self, plan: ReadPlan, request: Request, reads: Reads, found: Sequence[ViewRows]) -> Answer:
         """Return the answer to ``request`` from the rows that were found."""
-        now = self._now_micros()
+        now = self.now_micros()
         work = Work()
-        for view_read, span, rows in zip(plan.reads, reads.spans, found, strict=True):
-            self._decode(work, view_read, span, rows, now)
+        for read, span, rows in zip(plan.reads, reads.spans, found, strict=True):
+            self._take(work, read, span, rows, self._decode(read, rows, now))
         self._fill_slots(work, plan, request, reads)
         return self._answer(plan, request, work, reads, found)
 
-    def _add_read(self, reads: Reads, read: ViewRead, request: Request) -> None:
-        key = (read.view.name, read.view.version)
-        columns = [request.ids[e.join_key] for e in read.view.entities]
-        lengths = {len(c) for c in columns}
-        if len(lengths) > 1:  # broadcast: every length is 1 or the same n
-            n = max(lengths) if 0 not in lengths else 0
-            columns = [c if len(c) == n else list(c) * n for c in columns]
-        keys, inverse = _distinct(self._keys[key].keys(columns))
-        reads.spans.append(Span(keys, self._policy(key, request.max_staleness_s)))
-        reads.inverse.append(inverse)
+    async def answer_in_turns(
+        self, plan: ReadPlan, request: Request, reads: Reads, found: Sequence[ViewRows], turns: Turns
+    ) -> Answer:
+        """Return what ``answer`` returns, without holding the event loop for long."""
+        now = self.now_micros()
+        work = Work()
+        for read, span, rows in zip(plan.reads, reads.spans, found, strict=True):
+            parts = []
+            for start, piece in pieces(rows, len(read.columns)):
+                parts.append((start, self._decode(read, piece, now)))
+                await turns.pause()
+            self._take(work, read, span, rows, await joined(parts, turns))
+            await turns.pause()
+        self._fill_slots(work, plan, request, reads)
+        return self._answer(plan, request, work, reads, found)
 
-    def _policy(self, view: ViewKey, max_staleness_s: float | None) -> ViewPolicy:
-        if max_staleness_s == 0:
-            return self._uncached[view]
-        return self._policies[view].within(max_staleness_s)
+    def _path_of(self, plan: ReadPlan) -> _Path:
+        known = self._paths.get(id(plan))
+        if known is None or known.plan is not plan:
+            if len(self._paths) >= PLANS_KEPT:
+                self._paths.clear()
+            known = self._paths[id(plan)] = _Path(plan, self._views)
+        return known
 
-    def _decode(self, work: Work, read: ViewRead, span: Span, rows: ViewRows, now: int) -> None:
-        decoded = self._columns[read.view.name, read.view.version].decode(read, rows, now)
+    def _decode(self, read: ViewRead, rows: ViewRows, now: int) -> Decoded:
+        return self._columns[read.view.name, read.view.version].decode(read, rows, now)
+
+    def _take(self, work: Work, read: ViewRead, span: Span, rows: ViewRows, decoded: Decoded) -> None:
         work.decoded.append(decoded)
         work.degraded.update(dict.fromkeys(decoded.degraded))
         if len(decoded.corrupt):
             self._counters.corrupt(read.view.label, len(decoded.corrupt), decoded.reasons[0])
             for index in decoded.corrupt:
-                row = rows.rows[index]
-                if isinstance(row, bytes):
-                    self._chain.forget(span.keys[index], row)
+                self._chain.forget(span.keys[index], cast("bytes", rows.rows[index]))
 
     def _fill_slots(self, work: Work, plan: ReadPlan, request: Request, reads: Reads) -> None:
+        stored, decoded = self._path_of(plan).stored, work.decoded
+        if stored is not None:  # nearly always, and without a look at each slot
+            work.slots = [decoded[read].columns[column] for read, column in stored]
+            for index, inverse in enumerate(reads.inverse):
+                if inverse is not None:
+                    work.slots = [
+                        column.take(inverse) if read == index else column
+                        for column, (read, _) in zip(work.slots, stored, strict=True)
+                    ]
+            return
         varying = request.varying
         for index, slot in enumerate(plan.slots):
             if isinstance(slot, StoredColumn):
-                column = work.decoded[slot.read].columns[slot.column]
+                column = decoded[slot.read].columns[slot.column]
                 inverse = reads.inverse[slot.read]
                 work.slots.append(column if inverse is None else column.take(inverse))
             elif isinstance(slot, ComputedColumn):
@@ -171,10 +235,7 @@ class FeatureReader:
             views.append(ServedView(read.view.name, read.view.version, times, stale))
         none = np.zeros(0, np.int64)
         views += [ServedView(name, version, none) for name, version in plan.served[len(plan.reads) :]]
-        columns = []
-        for name, index in plan.outputs:
-            slot = plan.slots[index]
-            columns.append((name, work.slots[index], slot.read if isinstance(slot, StoredColumn) else None))
+        columns = [(name, work.slots[index], read) for name, index, read in self._path_of(plan).outputs]
         return Answer(request.rows, columns, list(work.degraded), views)
 
 

@@ -10,6 +10,8 @@ from recsvc.registry.model import MAX_ID_BYTES, Entity
 from recsvc.registry.types import INT64_MAX, INT64_MIN, Kind
 
 _DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
+_SAFE: Final = 18
+"""Digits of a number that surely has 64 bits."""
 SHOWN: Final = 64
 """How many characters of a wrong id an error repeats."""
 
@@ -32,10 +34,31 @@ def problem(entity: Entity, text: str, max_bytes: int = MAX_ID_BYTES) -> str | N
 
 def problems(entity: Entity, texts: Sequence[str], max_bytes: int = MAX_ID_BYTES) -> Iterable[tuple[int, str]]:
     """Yield (index, problem) of each text that is not an id of ``entity``."""
+    if are_ids(entity, texts, max_bytes):
+        return
     for index, text in enumerate(texts):
         wrong = problem(entity, text, max_bytes)
         if wrong is not None:
             yield index, wrong
+
+
+def are_ids(entity: Entity, texts: Sequence[str], max_bytes: int = MAX_ID_BYTES) -> bool:
+    """Say whether all of a column are ids, as a few looks at all of it together find; False: look at each."""
+    if entity.key_type.kind is Kind.INT64:
+        return _are_numbers(texts)
+    lengths = set(map(len, texts))
+    joined = "".join(texts)
+    return 0 not in lengths and max(lengths, default=0) * 4 <= max_bytes and (joined.isascii() or _is_utf8(joined))
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    """Say whether all are decimal with 1 to 18 digits, no sign and no zero in front."""
+    lengths = set(map(len, texts))
+    lines = "\n".join(texts)
+    if 0 in lengths or max(lengths, default=0) > _SAFE or lines.startswith("0") or "\n0" in lines:
+        return False
+    digits = lines.replace("\n", "")
+    return digits.isascii() and digits.encode().isdigit() and len(lines) - len(digits) == len(texts) - 1
 
 
 def _is_utf8(text: str) -> bool:

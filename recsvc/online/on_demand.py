@@ -68,15 +68,28 @@ def compute(feature: OnDemandFeature, inputs: Sequence[tuple[str, Column]], n: i
     """Return the column of an on-demand feature for n rows.
 
     Its status is the worst of its inputs'. Where an input has no value in a row, so has this feature: null for null,
-    else the default. Raises WrongResultError, and whatever the function raises.
+    else the default; the function does not see that row. Raises WrongResultError, and whatever the function raises.
     """
-    values = apply(feature, {name: column.values for name, column in inputs}, n) if n else blank(feature.type, 0)
     usable = np.ones(n, bool)
     statuses = np.full(n, Status.PRESENT, np.uint8)
     for _, column in inputs:
         np.maximum(statuses, column.statuses, out=statuses)
         usable &= column.has_value()
-    return _finished(feature, values, statuses, usable)
+    return _finished(feature, _values(feature, inputs, usable), statuses, usable)
+
+
+def _values(
+    feature: OnDemandFeature, inputs: Sequence[tuple[str, Column]], usable: npt.NDArray[np.bool_]
+) -> npt.NDArray[Any]:
+    """Return the function's values of the rows that are usable, blanks elsewhere."""
+    n = len(usable)
+    if usable.all() and n:
+        return apply(feature, {name: column.values for name, column in inputs}, n)
+    values = blank(feature.type, n)
+    if usable.any():
+        picked = {name: column.values if len(column) == 1 else column.values[usable] for name, column in inputs}
+        values[usable] = apply(feature, picked, int(usable.sum()))
+    return values
 
 
 def _finished(
@@ -85,8 +98,6 @@ def _finished(
     sources = np.full(len(values), Source.COMPUTED, np.uint8)
     if usable.all():
         return Column(feature.type, values, statuses, sources)
-    values = values.copy()
-    values[~usable] = blank(feature.type, int((~usable).sum()))
     lacking = ~usable & (statuses > Status.NULL_VALUE)
     _stand_in(feature, values, sources, lacking)
     return Column(feature.type, values, statuses, sources)

@@ -25,6 +25,10 @@ class ViewPolicy:
             return self
         return ViewPolicy(min(self.lifetime_s, max_staleness_s), min(self.stale_s, max_staleness_s), self.kept)
 
+    def younger(self, by_s: float) -> ViewPolicy:
+        """Return the policy of an answer that takes ``by_s`` to be made, once its rows are there."""
+        return ViewPolicy(max(self.lifetime_s - by_s, 0.0), max(self.stale_s - by_s, 0.0), self.kept)
+
     @classmethod
     def of(cls, view: FeatureView, default: ViewPolicy) -> ViewPolicy:
         """Return what a view's definition says, and ``default`` where it leaves that to the server."""

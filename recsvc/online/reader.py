@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,7 @@ class RowReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """Rows that a call misses. The keys differ from each other.
 
     ``since``: a fetch sent before then will not do. ``keep``: the rows may be kept for other calls.
@@ -52,8 +51,7 @@ class Fetcher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """The keys that a call needs of one view. They differ from each other."""
 
     keys: Sequence[bytes]

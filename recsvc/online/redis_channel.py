@@ -9,27 +9,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import hiredis
 from redis.exceptions import ResponseError
 
+from recsvc.online.loop_turns import LOOK_TURNS, after_turns
+
 _MORE: Final = object()
 """What the parser gives while a reply is not whole."""
+_BUFFER_BYTES: Final = 256 * 1024
+"""What the parser keeps allocated. By default it is 16 KB, and reading 500 rows (60 KB) then takes twice the time."""
 
 
 class Channel(asyncio.Protocol):
-    """A connection of ours; ``on_lost`` is called once, when it is closed by whichever side."""
+    """A connection of ours; ``on_lost`` is called once, when it is closed by whichever side.
+
+    ``answered_at``: when it last was seen to work.
+    """
 
     def __init__(self, on_lost: Callable[[Channel], None]) -> None:
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._parser = hiredis.Reader(replyError=ResponseError, notEnoughData=_MORE)
+        self._parser.setmaxbuf(_BUFFER_BYTES)
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[list[Any]] | None = None
         self._replies: list[Any] = []
         self._wanted = 0
         self.usable = False
+        self.answered_at = self._loop.time()
 
     def __repr__(self) -> str:
         state = "closed" if not self.usable else "idle" if self._answer is None else "busy"
@@ -47,7 +57,7 @@ class Channel(asyncio.Protocol):
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
         self._answer = answer
         self._wanted = count
-        timer = self._loop.call_at(until, self._expire, answer)
+        timer = self._loop.call_at(until, after_turns, self._loop, LOOK_TURNS, partial(_expire, answer))
         try:
             transport.write(commands)
             return await answer
@@ -83,6 +93,7 @@ class Channel(asyncio.Protocol):
             self._fail(ConnectionError("more came than was asked for"))
         elif len(replies) == self._wanted:
             self._answer, self._replies = None, []
+            self.answered_at = self._loop.time()
             if not answer.done():  # else it was cut short in this very moment, and ``ask`` closes
                 answer.set_result(replies)
 
@@ -100,12 +111,7 @@ class Channel(asyncio.Protocol):
         if answer is not None and not answer.done():
             answer.set_exception(error)
 
-    def _expire(self, answer: asyncio.Future[list[Any]], turns: int = 2) -> None:
-        """Give up, but not before the loop has looked once more at what has come: it may be this process that is late.
 
-        uvloop runs timers, then what is called soon, and then looks.
-        """
-        if turns:
-            self._loop.call_soon(self._expire, answer, turns - 1)
-        elif not answer.done():
-            answer.set_exception(TimeoutError("no answer in time"))
+def _expire(answer: asyncio.Future[list[Any]]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError("no answer in time"))

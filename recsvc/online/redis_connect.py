@@ -4,14 +4,14 @@ What redis-py 8.1 does with timeouts, and what is chosen here (figures: one GET 
 
 * `socket_timeout` set: each command is written inside `asyncio.wait_for` (on Python 3.11 a task of its own) and read
   inside an `asyncio.timeout` (a timer): 50 µs of CPU against 25. So it is None on data connections, and **callers put
-  one `asyncio.timeout` around a fetch**. When that fires redis-py closes the connection of the command cut short, so
-  that its late reply is never somebody else's.
+  one `asyncio.timeout` around a command**. When that fires redis-py closes the connection of the command cut short, so
+  that its late reply is never somebody else's. Rows are read on connections of our own (`redis_channel`).
 * The default, 5 s and ten retries with back-off, would hang for seconds while Redis is down: `Retry(NoBackoff(), 0)`.
 * `socket_connect_timeout` bounds opening (TCP and TLS) and closing; the handshake has the same bound of its own.
 * `ConnectionPool` refuses at once when all connections are busy (`MaxConnectionsError`); `BlockingConnectionPool`
   would wait 20 s.
 * Sentinels are asked only when a connection is made: their clients have a `socket_timeout`, so that a hung one does not
-  hide the next.
+  hide the next. It is that of opening a connection: asking is a part of it, which no read waits for longer than it may.
 
 `health_check_interval` is 0 (no PING before commands), `driver_info` None (no CLIENT SETINFO), RESP 2 (no maintenance
 notifications, no push messages). redis-py's OpenTelemetry hooks do nothing unless its own
@@ -51,13 +51,12 @@ __all__ = ["ConnectionSettings", "RedisTarget", "ServerInfo", "connect", "parse"
 class ConnectionSettings:
     """How connections behave.
 
-    `connect_timeout_s` bounds opening one, and again its login; `timeout_s` bounds one question to a Sentinel, and is
-    what callers put around a fetch; `max_connections` is per server, and per node of a Cluster.
+    `connect_timeout_s` bounds opening one, again its login, and a question to a Sentinel; `max_connections` is per
+    server, and per node of a Cluster.
     """
 
     connect_timeout_s: float = 0.5
-    timeout_s: float = 0.25
-    max_connections: int = 32
+    max_connections: int = 64
 
 
 def connect(target: RedisTarget, *, settings: ConnectionSettings) -> Redis | RedisCluster:
@@ -150,7 +149,7 @@ class _MasterPool(SentinelConnectionPool):
 
 def _sentinel(target: RedisTarget, settings: ConnectionSettings, tls: ssl.SSLContext | None) -> Redis:
     login = Handshake(target, target.sentinel_credentials, 0, settings.connect_timeout_s)
-    asking = _kwargs(settings) | {"socket_timeout": settings.timeout_s, "handshake": login}
+    asking = _kwargs(settings) | {"socket_timeout": settings.connect_timeout_s, "handshake": login}
     manager = Sentinel([])  # It would make its clients without our handshake.
     manager.sentinels = [_client(_tcp_class(tls), settings, **asking, **_address(node, tls)) for node in target.nodes]
     client: Redis = manager.master_for(

@@ -47,7 +47,11 @@ class TcpDialer:
             transport, channel = await loop.create_connection(
                 lambda: Channel(on_lost), self.host, self.port, ssl=self.tls
             )
-        _keep_alive(transport.get_extra_info("socket"))
+        try:
+            _keep_alive(transport.get_extra_info("socket"))
+        except OSError:  # it is closed already
+            channel.abort()
+            raise
         return await _logged_in(channel, self.handshake)
 
 

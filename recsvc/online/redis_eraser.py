@@ -172,5 +172,5 @@ def _names(key: bytes, entity: Entity, text: str) -> ParsedKey | None:
 async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # whatever redis-py answers
     try:
         return await in_time(call)
-    except (RedisError, RedisClusterException, OSError, KeyError) as error:  # KeyError: a slot that redis-py lost
+    except (RedisError, RedisClusterException, OSError) as error:
         raise StoreUnavailableError(f"erasing in the store failed: {error}") from error

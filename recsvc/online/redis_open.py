@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class OpenRedis:
     client: Redis | RedisCluster
     settings: ConnectionSettings
     url: str = field(repr=False)
+    _routers: list[ClusterNodes] = field(default_factory=list, repr=False, compare=False)
 
     @contextlib.asynccontextmanager
     async def reader(self, counters: Counters, *, connections: int | None = None) -> AsyncIterator[OpenStore]:
@@ -47,46 +48,38 @@ class OpenRedis:
         the settings allow.
         """
         connections = connections or self.settings.max_connections
-        store: RedisRowStore | ClusterNodes
-        if isinstance(self.client, RedisCluster):
-            store = router = ClusterNodes(self.client, counters, connections=connections)
-            opened = OpenStore(None, router)
-        else:
-            store = single = RedisRowStore(self.client, counters, connections=connections)
-            opened = OpenStore(single, None)
+        if not isinstance(self.client, RedisCluster):
+            store = RedisRowStore(self.client, counters, connections=connections)
+            try:
+                yield OpenStore(store, None)
+            finally:
+                await store.close()
+            return
+        router = ClusterNodes(self.client, counters, connections=connections)
+        self._routers.append(router)
         try:
-            yield opened
+            yield OpenStore(None, router)
         finally:
-            await store.close()
+            self._routers.remove(router)
+            await router.close()
 
     def writer(self) -> RedisRowWriter:
         """Give the writer of rows."""
         return RedisRowWriter(self.client)
 
     async def answers(self, timeout_s: float) -> bool:
-        """Whether the store answers within ``timeout_s`` seconds; of a cluster, every node that has slots."""
-        if isinstance(self.client, RedisCluster):
-            return await _all_answer(self.client, timeout_s)
-        return await _answers(self.client.ping(), timeout_s)
+        """Whether the store answers within ``timeout_s`` seconds; of a cluster, every node that has slots.
 
-
-async def _all_answer(client: RedisCluster, timeout_s: float) -> bool:
-    if not client.nodes_manager.slots_cache:
-        return await _answers(client.initialize(), timeout_s)
-    pings = [_answers(node.execute_command("PING"), timeout_s / 2) for node in client.get_primaries()]
-    failed = [node for node, up in zip(client.get_primaries(), await asyncio.gather(*pings), strict=True) if not up]
-    if failed:  # another may have taken its place, and perhaps nobody reads and finds out
-        await _answers(client.nodes_manager.initialize(last_failed_node_name=failed[0].name), timeout_s / 2)
-    return not failed
-
-
-async def _answers(call: Awaitable[object], timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await call
-    except (RedisError, RedisClusterException, OSError, IndexError):  # TimeoutError is an OSError; no slots: IndexError
-        return False
-    return True
+        A cluster is asked on the connections of its reader.
+        """
+        if self._routers:
+            return await self._routers[-1].answer(asyncio.get_running_loop().time() + timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.client.ping()
+        except (RedisError, RedisClusterException, OSError):  # TimeoutError is an OSError
+            return False
+        return True
 
 
 @contextlib.asynccontextmanager

@@ -8,17 +8,24 @@ would never get one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from recsvc.online.loop_turns import LOOK_TURNS, after_turns
 from recsvc.online.redis_channel import Channel
 from recsvc.online.redis_dial import Dialer
+
+log = logging.getLogger(__name__)
 
 FAILURES: Final = (RedisError, OSError)
 """What is raised where a server does not answer; TimeoutError and ConnectionError are OSErrors."""
 CLOSE_TIMEOUT_S: Final = 1.0
+SILENCE_S: Final = 0.02
+"""How long a read must have waited in vain for idle connections to be suspect; one that had less time says little."""
 
 
 class ChannelPool:
@@ -33,6 +40,7 @@ class ChannelPool:
         self._openings: set[asyncio.Task[None]] = set()
         self._waiters: deque[asyncio.Future[Channel]] = deque()
         self._empty = asyncio.Event()
+        self._why: BaseException | None = None
         self._retired = False
 
     def __repr__(self) -> str:
@@ -50,8 +58,13 @@ class ChannelPool:
         Raises OSError and RedisError.
         """
         channel = self._take_idle() or await self._wait(until)
+        sent_at = self._loop.time()
         try:
             return await channel.ask(commands, count, until)
+        except TimeoutError:
+            if self._loop.time() - sent_at >= SILENCE_S:
+                self._drop_idle(sent_at)
+            raise
         finally:
             self._give(channel)
 
@@ -72,8 +85,20 @@ class ChannelPool:
         await asyncio.gather(*self._openings, return_exceptions=True)
         if self._channels:  # the loop closes the sockets in its next turns
             self._empty.clear()
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._empty.wait()
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._empty.wait()
+            except TimeoutError:  # what else is to be closed must be, all the same
+                log.warning("%r is not closed after %.0f s", self, CLOSE_TIMEOUT_S)
+
+    def _drop_idle(self, since: float) -> None:
+        """Close those idle connections on which nothing has come since then: where one got no answer, none may.
+
+        After a network fault, or to a server that another has taken the place of, each would cost a timeout of its own.
+        """
+        for channel in [*self._idle]:
+            if channel.answered_at < since:
+                channel.abort()
 
     def _take_idle(self) -> Channel | None:
         while self._idle:
@@ -88,7 +113,7 @@ class ChannelPool:
         waiter: asyncio.Future[Channel] = self._loop.create_future()
         self._waiters.append(waiter)
         self._open_for_waiters()
-        timer = self._loop.call_at(until, _expire, waiter)
+        timer = self._loop.call_at(until, after_turns, self._loop, LOOK_TURNS, partial(self._expire, waiter))
         try:
             return await waiter
         except BaseException:
@@ -145,19 +170,24 @@ class ChannelPool:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None:
-            # One that came as a surprise is the reader's too: nothing else would show it.
-            self._fail_waiters(1, error)
+        self._why = error
+        if error is not None and not self._fail_waiters(1, error) and not isinstance(error, FAILURES):
+            facts = {"message": "opening a connection failed", "exception": error, "task": task}
+            self._loop.call_exception_handler(facts)  # a surprise that no reader was told
         self._open_for_waiters()
 
-    def _fail_waiters(self, count: int, error: BaseException) -> None:
-        while self._waiters and count:
+    def _fail_waiters(self, count: int, error: BaseException) -> int:
+        """Fail up to ``count`` of those who wait; return how many there were."""
+        failed = 0
+        while self._waiters and failed < count:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(error)
-                count -= 1
+                failed += 1
+        return failed
 
-
-def _expire(waiter: asyncio.Future[Channel]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError("no connection in time"))
+    def _expire(self, waiter: asyncio.Future[Channel]) -> None:
+        if not waiter.done():
+            error = TimeoutError("no connection in time")
+            error.__cause__ = self._why  # of the opening before: this one may end in the same way, later
+            waiter.set_exception(error)

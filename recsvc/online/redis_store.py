@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisClusterException, ResponseError
+from redis.exceptions import ResponseError
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.answer import UNREAD, Row, Unread
-from recsvc.online.keys import by_tag
+from recsvc.online.keys import tag_runs
 from recsvc.online.redis_dial import dialer_of
+from recsvc.online.redis_moved import Follower, has_moved
 from recsvc.online.redis_pool import FAILURES, ChannelPool
-from recsvc.online.redis_wire import in_commands, mget
+from recsvc.online.redis_wire import mgets, split
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from recsvc.telemetry.counters import Counters
-
-_MOVED: Final = ("MOVED ", "ASK ", "TRYAGAIN ")
-"""What a node says first of a slot that it no longer has, or is giving away."""
-
-Follow = Callable[[Sequence[bytes]], Awaitable[Sequence[Row]]]
-"""Reads rows from wherever their slots have moved to."""
 
 
 class RedisRowStore:
@@ -45,16 +38,14 @@ class RedisRowStore:
 
     async def read(self, keys: Sequence[bytes], until: float) -> Sequence[Row]:
         """See RowReader.read."""
-        commands = [mget(part) for part in in_commands(keys)]
+        if not keys:
+            return []
+        runs = split([len(keys)])
         try:
-            replies = await self._pool.ask(b"".join(commands), len(commands), until)
-            for reply in replies:
-                if isinstance(reply, ResponseError):
-                    raise reply  # a refusal is as good as no answer
+            return _rows(await self._pool.ask(mgets(keys, runs), len(runs), until), runs)
         except FAILURES as error:
             self._counters.unavailable("redis", reason(error))
             raise StoreUnavailableError("the store did not answer") from error
-        return replies[0] if len(replies) == 1 else list(chain.from_iterable(replies))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -62,17 +53,17 @@ class RedisRowStore:
 
 
 class RedisNodeStore:
-    """Reads from one node of a cluster. Rows of slots that are moving, and cannot be followed, are UNREAD.
+    """Reads from one node of a cluster, and from others what has moved there; what cannot be followed is UNREAD.
 
-    ``follow`` reads where slots have moved to; ``on_failure`` is called once for each read that failed, or in part.
+    ``on_failure`` is called once for each read that failed, also if only in part.
     """
 
     def __init__(
-        self, name: str, pool: ChannelPool, follow: Follow, on_failure: Callable[[str, BaseException], None]
+        self, name: str, pool: ChannelPool, follower: Follower, on_failure: Callable[[str, BaseException], None]
     ) -> None:
         self.name = name
         self.pool = pool
-        self._follow = follow
+        self._follower = follower
         self._on_failure = on_failure
 
     def __repr__(self) -> str:
@@ -83,58 +74,70 @@ class RedisNodeStore:
         return None
 
     async def read(self, keys: Sequence[bytes], until: float) -> Sequence[Row]:
-        """See RowReader.read."""
-        groups = [part for indices in by_tag(keys).values() for part in in_commands(indices)]
+        """See RowReader.read; keys of one hash tag are one command."""
+        if not keys:
+            return []
+        order, runs = tag_runs(keys)
+        if order is None:
+            return await self._read(keys, split(runs), until)
+        found = await self._read([keys[i] for i in order], split(runs), until)
+        rows: list[Row] = [UNREAD] * len(keys)
+        for index, row in zip(order, found, strict=True):
+            rows[index] = row
+        return rows
+
+    async def _read(self, keys: Sequence[bytes], runs: Sequence[int], until: float) -> Sequence[Row]:
+        """Read keys by a command for each of ``runs``, numbers of keys of one hash tag."""
         try:
-            commands = b"".join([mget([keys[i] for i in group]) for group in groups])
-            replies = await self.pool.ask(commands, len(groups), until)
-            rows: list[Row] = [UNREAD] * len(keys)
-            failure: BaseException | None = _place(rows, groups, replies)
-            moved = [i for group, reply in zip(groups, replies, strict=True) if _has_moved(reply) for i in group]
-            if moved:
-                failure = await self._read_moved(keys, rows, moved, until) or failure
+            replies = await self.pool.ask(mgets(keys, runs), len(runs), until)
+            if ResponseError not in map(type, replies):
+                return _rows(replies, runs)
         except FAILURES as error:
             self._on_failure(self.name, error)
             raise StoreUnavailableError("a node of the store did not answer") from error
+        return await self._read_rest(keys, runs, replies, until)
+
+    async def _read_rest(
+        self, keys: Sequence[bytes], runs: Sequence[int], replies: Sequence[Any], until: float
+    ) -> Sequence[Row]:
+        """Return the rows, where some replies are errors."""
+        rows: list[Row] = [UNREAD] * len(keys)
+        failure: BaseException | None = None
+        moved = []
+        end = 0
+        for run, reply in zip(runs, replies, strict=True):
+            start, end = end, end + run
+            if has_moved(reply):
+                moved.append((range(start, end), reply))
+                continue
+            try:
+                rows[start:end] = _rows([reply], [run])
+            except FAILURES as error:
+                failure = error
+        if moved:
+            failure = await self._follower.follow(keys, moved, rows, until) or failure
         if failure is not None:
             self._on_failure(self.name, failure)
             if all(row is UNREAD for row in rows):
                 raise StoreUnavailableError("a node of the store did not answer") from failure
         return rows
 
-    async def _read_moved(
-        self, keys: Sequence[bytes], rows: list[Row], moved: Sequence[int], until: float
-    ) -> BaseException | None:
-        try:
-            async with asyncio.timeout_at(until):
-                found = await self._follow([keys[i] for i in moved])
-        except (*FAILURES, RedisClusterException, KeyError) as error:  # KeyError: redis-py, of a slot it does not know
-            return error
-        for index, row in zip(moved, found, strict=True):
-            rows[index] = row
-        return None
 
-
-def _place(rows: list[Row], groups: Sequence[Sequence[int]], replies: Sequence[Any]) -> ResponseError | None:
-    """Put the replies where their keys are; return the last that is an error other than of a moved slot."""
-    failure = None
-    for group, reply in zip(groups, replies, strict=True):
-        first, end = group[0], group[-1] + 1
+def _rows(replies: Sequence[Any], runs: Sequence[int]) -> Sequence[Row]:
+    """Return the rows of all replies. Raises ResponseError where one is an error, ConnectionError for no rows."""
+    rows: list[Row] = []
+    for reply, run in zip(replies, runs, strict=True):
         if isinstance(reply, ResponseError):
-            failure = failure if _has_moved(reply) else reply
-        elif end - first == len(group):  # a user's pairs come in a row
-            rows[first:end] = reply
-        else:
-            for index, row in zip(group, reply, strict=True):
-                rows[index] = row
-    return failure
-
-
-def _has_moved(reply: object) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith(_MOVED)
+            raise reply
+        if not isinstance(reply, list) or len(reply) != run:
+            raise ConnectionError("the reply to MGET is none")
+        rows += reply
+    return rows
 
 
 def reason(error: BaseException) -> str:
     """Return what kind of failure it was: Redis' own code, else the type; texts may hold addresses and credentials."""
+    if isinstance(error, TimeoutError) and error.__cause__ is not None:
+        return reason(error.__cause__)  # why no connection could be opened
     code = re.match(r"[A-Z]+\b", str(error)) if isinstance(error, ResponseError) else None
     return code[0] if code else type(error).__name__

@@ -235,12 +235,17 @@ def _ensure_prefix(view: FeatureView, theirs: Sequence[str], ours: Sequence[str]
 
 
 async def in_time(call: Awaitable[_T]) -> _T:
-    """Return what ``call`` returns. Raises TimeoutError, with words, where that takes too long."""
+    """Return what ``call`` of redis-py returns, or raise what it raises, in words where it has none.
+
+    Raises TimeoutError where that takes too long, SlotNotCoveredError where no node of a cluster has the key.
+    """
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return await call
     except TimeoutError as error:
         raise TimeoutError(f"no answer within {ANSWER_TIMEOUT_S:g} s") from error
+    except KeyError as error:
+        raise SlotNotCoveredError(f"no node has the slot {error}") from error
 
 
 async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # what redis-py returns is typed loosely

@@ -85,7 +85,7 @@ class _ValueSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValueSour
     VALUE_SOURCE_UNSPECIFIED: _ValueSource.ValueType  # 0
     """Never sent."""
     VALUE_SOURCE_STORE: _ValueSource.ValueType  # 1
-    """Read from the online store for this call."""
+    """Read from the online store for this call, or together with another one that was waiting for it."""
     VALUE_SOURCE_CACHE: _ValueSource.ValueType  # 2
     """From the server's in-process cache: a copy within the age that the view and `max_staleness` allow."""
     VALUE_SOURCE_STALE_CACHE: _ValueSource.ValueType  # 3
@@ -107,7 +107,7 @@ class ValueSource(_ValueSource, metaclass=_ValueSourceEnumTypeWrapper):
 VALUE_SOURCE_UNSPECIFIED: ValueSource.ValueType  # 0
 """Never sent."""
 VALUE_SOURCE_STORE: ValueSource.ValueType  # 1
-"""Read from the online store for this call."""
+"""Read from the online store for this call, or together with another one that was waiting for it."""
 VALUE_SOURCE_CACHE: ValueSource.ValueType  # 2
 """From the server's in-process cache: a copy within the age that the view and `max_staleness` allow."""
 VALUE_SOURCE_STALE_CACHE: ValueSource.ValueType  # 3

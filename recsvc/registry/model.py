@@ -24,6 +24,9 @@ class Auto(Enum):
     def __repr__(self) -> str:
         return "AUTO"
 
+    def __str__(self) -> str:
+        return "auto"
+
 
 AUTO: Final = Auto.AUTO
 
@@ -170,8 +173,8 @@ class OnDemandFeature:
 
     ``inputs`` maps the function's parameters to references: stored features (``view:feature``), other on-demand
     features, or request context (``request:field``). The function gets numpy arrays of n rows (n × d for VECTOR;
-    int64 µs for TIMESTAMP; object arrays for strings and lists), slots without a value holding NaN, 0 or empty, and
-    returns n values of ``type``. Where an input has no value in a row, the function's value for that row is not used.
+    int64 µs for TIMESTAMP; object arrays for strings and lists), and returns n values of ``type``. In serving it gets
+    only rows in which all inputs have a value, their own or a default; others have NaN, 0 or empty there.
     """
 
     name: str

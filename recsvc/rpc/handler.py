@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final, NoReturn, TypeVar
@@ -90,7 +91,7 @@ class Handlers:
             try:
                 if calls.phase is not Phase.SERVING:
                     await self._refuse()
-                now = asyncio.get_running_loop().time()
+                now = time.monotonic()
                 deadline = Deadline.after(context.time_remaining(), now, default_s=default_s, margin_s=margin_s)
                 if request is MALFORMED:
                     _refuse_malformed()

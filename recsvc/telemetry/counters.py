@@ -9,6 +9,10 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
+NAMES_KEPT = 1_000
+"""Servers whose breaker's changes are counted, times three states; in a cluster they get new addresses for ever."""
+
+
 class Counters:
     """Counts by name of a definition, never by what a caller sent.
 
@@ -53,11 +57,15 @@ class Counters:
 
     def breaker_changed(self, name: str, before: str, after: str, why: str) -> None:
         """Count a change of a server's circuit breaker; each is logged, for their order tells what happened."""
+        if len(self.breaker_changes) >= NAMES_KEPT and (name, after) not in self.breaker_changes:
+            self.breaker_changes.clear()
         self.breaker_changes[name, after] += 1
         log.warning("breaker of redis %s: %s -> %s (%s)", name, before, after, why)
 
     def _due(self, what: str, where: str) -> bool:
         now = self._monotonic()
+        if len(self._logged) >= NAMES_KEPT:
+            self._logged = {key: at for key, at in self._logged.items() if now - at < self._interval_s}
         last = self._logged.get((what, where))
         if last is not None and now - last < self._interval_s:
             return False

@@ -20,9 +20,10 @@ from recsvc.online.redis_open import OpenRedis, open_redis
 from recsvc.online.row import RowCodec
 from recsvc.registry.schema import Schema
 from recsvc.telemetry.counters import Counters
+from tests.parts.rows import StoreRows
 from tests.parts.topologies import Endpoint, unix_socket
 
-SETTINGS = ConnectionSettings(connect_timeout_s=2.0, timeout_s=2.0)
+SETTINGS = ConnectionSettings(connect_timeout_s=2.0)
 ITEM = Entity("item", "item_id", spread=8)
 FILM = FeatureView("film", [ITEM], [Feature("year", INT64)], mirrored=True, freshness=timedelta(days=1))
 QUIET = FeatureView("quiet", [ITEM], [Feature("year", INT64)])
@@ -80,13 +81,13 @@ async def test_what_is_written_is_announced(store_endpoint: Endpoint) -> None:
 
 async def test_the_row_is_there_when_it_is_announced(store_endpoint: Endpoint) -> None:
     """Whoever reads what is announced finds that row, or a later one."""
-    async with opened(store_endpoint) as (admin, feed), admin.reader(COUNTERS, connections=4) as reader:
+    async with opened(store_endpoint) as (admin, feed), admin.reader(COUNTERS) as store:
         last = await feed.position()
         for event in (NOW, NOW + 1, NOW + 2):
             await admin.writer().write(FILM, keys("a"), [row(event)])
             found = await feed.since(last)
             assert [c.event_micros for c in found.changes] == [event]
-            assert await reader.read([c.key for c in found.changes], 5.0) == [row(event)]
+            assert await StoreRows(store).read([c.key for c in found.changes], 5.0) == [row(event)]
             last = found.last
 
 

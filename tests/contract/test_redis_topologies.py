@@ -19,8 +19,8 @@ from tests.parts.redis_server import free_port, running_redis, wait_for_redis
 from tests.parts.topologies import PASSWORD, Endpoint, login
 from tests.parts.waiting import eventually
 
-SETTINGS = ConnectionSettings(connect_timeout_s=2.0, timeout_s=2.0, max_connections=4)
-QUICK = ConnectionSettings(connect_timeout_s=0.2, timeout_s=0.2)
+SETTINGS = ConnectionSettings(connect_timeout_s=2.0, max_connections=4)
+QUICK = ConnectionSettings(connect_timeout_s=0.2)
 GetEndpoint = Callable[[str], Endpoint]
 
 

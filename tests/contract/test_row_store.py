@@ -10,15 +10,18 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from redis.asyncio import RedisCluster
+import uvloop
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisError
 
-from recsvc import INT64, STRING, Entity, Feature, FeatureView
+from recsvc import INT64, STRING, Entity, Feature, FeatureView, Registry
 from recsvc.errors import StoreUnavailableError
+from recsvc.online import redis_writer
 from recsvc.online.answer import UNREAD, Row
 from recsvc.online.keys import KeyMaker
-from recsvc.online.reader import RowReader
 from recsvc.online.redis_connect import ConnectionSettings
+from recsvc.online.redis_eraser import RedisEraser
 from recsvc.online.redis_open import OpenRedis, open_redis
 from recsvc.online.redis_writer import WriteResult
 from recsvc.online.row import RowCodec
@@ -26,10 +29,11 @@ from recsvc.registry.schema import Schema
 from recsvc.telemetry.counters import Counters
 from tests.parts.redis_binaries import REDIS_8_2, redis_server
 from tests.parts.redis_server import free_port, running_redis
+from tests.parts.rows import StoreRows
 from tests.parts.topologies import PASSWORD, Endpoint, cluster, unix_socket
 from tests.parts.waiting import eventually
 
-SETTINGS = ConnectionSettings(connect_timeout_s=2.0, timeout_s=2.0)
+SETTINGS = ConnectionSettings(connect_timeout_s=2.0)
 GetEndpoint = Callable[[str], Endpoint]
 USER = Entity("user", "user_id")
 ITEM = Entity("item", "item_id", spread=32)
@@ -52,10 +56,10 @@ def counters() -> Counters:
 
 
 @contextlib.asynccontextmanager
-async def reading(store: OpenRedis, counts: Counters | None = None) -> AsyncIterator[RowReader]:
-    """Yield the store's reader."""
-    async with store.reader(counts or counters(), connections=CONNECTIONS) as reader:
-        yield reader
+async def reading(store: OpenRedis, counts: Counters | None = None) -> AsyncIterator[StoreRows]:
+    """Yield what reads rows of the store."""
+    async with store.reader(counts or counters(), connections=CONNECTIONS) as opened:
+        yield StoreRows(opened)
 
 
 def rows_of(n: int) -> list[bytes]:
@@ -144,6 +148,28 @@ async def test_rows_written_while_open_are_seen(store_endpoint: Endpoint) -> Non
         for row in (first, second):
             await admin.writer().write(PROFILE, [key], [row], force=True)
             assert await reader.read([key], WAIT_S) == [row]
+
+
+@pytest.mark.parametrize("name", ["redis-8.2", "cluster"])
+async def test_nothing_waits_for_ever_for_a_server_that_hangs(
+    name: str, redis_endpoint: GetEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preparing, writing and erasing end with one error of ours that says so."""
+    monkeypatch.setattr(redis_writer, "ANSWER_TIMEOUT_S", 0.1)
+    keys = keys_of(PROFILE, [f"w{i}" for i in range(50)])
+    async with open_redis(redis_endpoint(name).url, SETTINGS) as store:
+        eraser = RedisEraser(store.client, store.writer(), Registry(views=[PROFILE]), now_micros=lambda: NOW)
+        nodes = store.client.get_primaries() if isinstance(store.client, RedisCluster) else [store.client]
+        for call in (
+            lambda: store.writer().prepare(PROFILE, Schema.of(FEATURES)),
+            lambda: store.writer().write(PROFILE, keys, rows_of(50)),
+            lambda: eraser.erase(USER, "w1"),
+        ):
+            for node in nodes:
+                await node.execute_command("CLIENT", "PAUSE", PAUSE_MS)
+            with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.1 s"):
+                await call()
+            await eventually(lambda: store.answers(WAIT_S))
 
 
 SINGLE = ["redis-6.2", "redis-7.0", "redis-8.2", "unix", "tls", "sentinel"]
@@ -241,7 +267,7 @@ def node_of(store: OpenRedis, key: bytes) -> str:
 
 
 async def test_a_cluster_node_that_hangs_costs_its_own_rows(redis_endpoint: GetEndpoint) -> None:
-    """Rows of the node that hangs are UNREAD at the timeout, those of the others are answered; then all are again."""
+    """Rows of a node that hangs are UNREAD at the timeout, others are answered, and health is bad; then all is well."""
     keys = keys_of(PROFILE, [f"h{i}" for i in range(60)])
     counts = counters()
     async with open_redis(redis_endpoint("cluster").url, SETTINGS) as store, reading(store, counts) as reader:
@@ -257,13 +283,15 @@ async def test_a_cluster_node_that_hangs_costs_its_own_rows(redis_endpoint: GetE
         expected: list[Row] = [UNREAD if node_of(store, k) == hung else stored[k] for k in keys]
         assert rows == expected
         assert 0 < sum(r is UNREAD for r in rows) < 60
-        assert counts.store_unavailable >= 1
+        assert counts.store_unavailable == 1
+        assert not await store.answers(0.1)
         assert await reader.read(keys, WAIT_S) == [stored[k] for k in keys]
+        assert await store.answers(WAIT_S)
 
 
 async def test_a_cluster_that_loses_nodes_answers_what_it_can(lost_cluster: Endpoint) -> None:
-    """A stopped node costs its own rows; with all of them gone nothing raises, and every row is UNREAD."""
-    settings = ConnectionSettings(connect_timeout_s=0.5, timeout_s=0.5)
+    """A stopped node costs its own rows; who never knew the nodes is told so."""
+    settings = ConnectionSettings(connect_timeout_s=0.5)
     async with open_redis(lost_cluster.url, settings) as store:
         assert isinstance(store.client, RedisCluster)
         for node in store.client.get_primaries():
@@ -285,7 +313,76 @@ async def test_a_cluster_that_loses_nodes_answers_what_it_can(lost_cluster: Endp
         with pytest.raises(StoreUnavailableError, match="writing to the store failed"):
             await store.writer().write(PROFILE, keys, rows_of(60))
     async with open_redis(lost_cluster.url, settings, required=False) as store, reading(store) as reader:
-        assert await reader.read(keys, WAIT_S) == [UNREAD] * 60
+        with pytest.raises(StoreUnavailableError, match="not known yet"):
+            await reader.read(keys, WAIT_S)
+
+
+@contextlib.asynccontextmanager
+async def replica_of(store: OpenRedis, primary: ClusterNode) -> AsyncIterator[None]:
+    """Add a replica of a node to its cluster, until it has all of its rows."""
+    port = free_port()
+    options = {
+        "port": port,
+        "bind": "127.0.0.1",
+        "requirepass": PASSWORD,
+        "masterauth": PASSWORD,
+        "cluster-enabled": "yes",
+        "cluster-port": free_port(),
+        "cluster-node-timeout": 1000,
+        "repl-diskless-sync-delay": 0,
+    }
+    identity = (await primary.execute_command("CLUSTER", "MYID")).decode()
+    with running_redis(redis_server(REDIS_8_2), options):
+        await eventually(lambda: _listens(port))
+        async with contextlib.aclosing(Redis(port=port, password=PASSWORD)) as replica:
+            await replica.execute_command("CLUSTER", "MEET", primary.host, primary.port, await _bus_port(primary))
+            await eventually(lambda: _done(replica, "CLUSTER", "REPLICATE", identity), 30)
+            await eventually(lambda: _is_in_sync(replica), 30)
+        yield
+
+
+async def _bus_port(node: ClusterNode) -> int:
+    """Return the port on which a node speaks with others of its cluster."""
+    port: bytes = (await node.execute_command("CONFIG", "GET", "cluster-port"))[1]
+    return int(port)
+
+
+async def _done(server: Redis, *command: str) -> bool:
+    try:
+        await server.execute_command(*command)
+    except RedisError:
+        return False
+    return True
+
+
+async def _is_in_sync(replica: Redis) -> bool:
+    return (await replica.info("replication")).get("master_link_status") == "up"
+
+
+async def test_a_replica_that_takes_over_is_read_from() -> None:
+    """After a node has died and its replica has taken its place, its rows are answered, without a new client."""
+    with cluster() as endpoint:
+        async with contextlib.AsyncExitStack() as stack:
+            store = await stack.enter_async_context(open_redis(endpoint.url, SETTINGS))
+            assert isinstance(store.client, RedisCluster)
+            keys = keys_of(PROFILE, [f"f{i}" for i in range(60)])
+            stored = await written(store, PROFILE, keys)
+            primary = store.client.get_node(node_name=node_of(store, keys[0]))
+            assert primary is not None
+            await stack.enter_async_context(replica_of(store, primary))
+            reader = await stack.enter_async_context(reading(store))
+            assert await reader.read(keys, WAIT_S) == stored
+            with contextlib.suppress(RedisError):
+                await primary.execute_command("SHUTDOWN", "NOSAVE")
+
+            async def all_there() -> bool:
+                return await reader.read(keys, 0.2) == stored
+
+            assert not await all_there()
+            await eventually(all_there, 30)
+            assert await store.answers(WAIT_S)
+            assert reader.store.router is not None
+            assert primary.name not in reader.store.router.nodes()
 
 
 async def test_slots_that_move_are_followed(redis_endpoint: GetEndpoint) -> None:
@@ -314,26 +411,54 @@ async def test_slots_that_move_are_followed(redis_endpoint: GetEndpoint) -> None
 
 
 async def test_stores_show_their_state(redis_endpoint: GetEndpoint) -> None:
-    """repr() says whether a connection is free, and of a cluster how many tags it knows."""
+    """repr() says how many connections are open and busy, and of a cluster how many tags it knows, and its nodes."""
     async with open_redis(redis_endpoint("redis-8.2").url, SETTINGS) as store, reading(store) as reader:
-        assert repr(reader) == "RedisRowStore(free)"
+        assert reader.store.single is not None
+        assert reader.store.single.refuses() is None
+        assert await reader.read([], WAIT_S) == []
+        assert repr(reader.store.single) == "RedisRowStore(ChannelPool(0 busy, 0 idle, 0 opening, limit 4))"
+        await reader.read([b"fs:{a}:user:x:v1"], WAIT_S)
+        assert repr(reader.store.single) == "RedisRowStore(ChannelPool(0 busy, 1 idle, 0 opening, limit 4))"
     async with open_redis(redis_endpoint("cluster").url, SETTINGS) as store, reading(store) as reader:
-        await reader.read(keys_of(PROFILE, ["a", "b"]), WAIT_S)
-        assert repr(reader) == "RedisClusterRowStore(ClusterRouter(2 tags), free)"
+        (key,) = keys_of(PROFILE, ["a"])
+        await reader.read([key], WAIT_S)
+        shown = repr(reader.store.router)
+        assert shown.startswith("ClusterNodes(SlotMap(3 nodes, TagSlots(1 tags)), [RedisNodeStore(")
+        assert f"RedisNodeStore({node_of(store, key)}, ChannelPool(0 busy, 1 idle, 0 opening, limit 4))" in shown
 
 
 async def test_connections_that_were_closed_while_idle_cost_nothing(store_endpoint: Endpoint) -> None:
     """After every node has closed all its connections, the next reads are answered all the same."""
     keys = [f"fs:{{{i}}}:user:gone:v1".encode() for i in range(50)]
-    counters = Counters(monotonic=time.monotonic)
-    async with (
-        open_redis(store_endpoint.url, ConnectionSettings()) as opened,
-        opened.reader(counters, connections=8) as reader,
-    ):
-        await asyncio.gather(*(reader.read(keys, 5.0) for _ in range(8)))
-        async with open_redis(store_endpoint.admin_url, ConnectionSettings()) as admin:
+    counts = counters()
+    async with open_redis(store_endpoint.url, SETTINGS) as opened, reading(opened, counts) as reader:
+        await asyncio.gather(*(reader.read(keys, 5.0) for _ in range(CONNECTIONS)))
+        assert "idle" in repr(reader.store)
+        async with open_redis(store_endpoint.admin_url, SETTINGS) as admin:
             where = {"target_nodes": "primaries"} if isinstance(admin.client, RedisCluster) else {}
             await admin.client.execute_command("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes", **where)
-        for _ in range(8):
+        await eventually(lambda: " 0 idle" in repr(reader.store))
+        for _ in range(2 * CONNECTIONS):
             assert set(await reader.read(keys, 5.0)) == {None}
-    assert counters.store_unavailable == 0
+    assert counts.store_unavailable == 0
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_reply_that_is_there_counts_although_its_time_is_over(
+    loop: Callable[[], asyncio.AbstractEventLoop], redis_endpoint: GetEndpoint
+) -> None:
+    """Where this process was held up, the timer and the reply are found together, and the reply wins."""
+    keys = keys_of(PROFILE, ["late"])
+
+    async def read_while_held_up() -> None:
+        async with open_redis(redis_endpoint("redis-8.2").url, SETTINGS) as store, reading(store) as reader:
+            await reader.read(keys, WAIT_S)
+            read = asyncio.create_task(reader.read(keys, 0.05))
+            await asyncio.sleep(0)  # now it is sent
+            began = time.monotonic()
+            while time.monotonic() < began + 0.2:
+                pass
+            assert len(await read) == 1
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(read_while_held_up())

@@ -29,14 +29,14 @@ from recsvc.registry.types import INT64_MAX, INT64_MIN
 from tests.parts.topologies import Endpoint
 from tests.vectors import make
 
-SETTINGS = ConnectionSettings(connect_timeout_s=5.0, timeout_s=5.0)
+SETTINGS = ConnectionSettings(connect_timeout_s=5.0)
 NOW = 1_800_000_000_000_000
 DAY_MS = 86_400_000
 USER = Entity("user", "user_id")
 VIEW = FeatureView("profile", [USER], [Feature("age", INT64)], freshness=timedelta(hours=8))
 SCHEMA = Schema.of(VIEW.features)
 FOREVER = FeatureView("profile", [USER], [Feature("age", INT64)])
-RACES = settings(max_examples=60, deadline=None)
+RACES = settings(max_examples=60)
 
 
 @contextlib.asynccontextmanager

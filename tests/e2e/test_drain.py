@@ -107,8 +107,8 @@ async def test_a_stop_under_200_concurrent_calls(  # noqa: PLR0913, PLR0917  # w
 ) -> None:
     """Every call begun before the signal ends OK, later ones OK or UNAVAILABLE; status 0, no traceback."""
     fill(redis.Redis.from_url(redis_8.admin_url), file)
-    words = ("--listen", "127.0.0.1:0", "--redis", redis_8.url, "--redis-timeout-ms", 5_000, "--lame-duck-s", 1)
-    with started(folder, file, *words, "--refuse-s", 0.3) as process:
+    words = ("--listen", "127.0.0.1:0", "--redis", redis_8.url, "--redis-timeout-ms", 5_000, "--cache-s", 0)
+    with started(folder, file, *words, "--lame-duck-s", 1, "--refuse-s", 0.3) as process:
         server = await asyncio.to_thread(process.announced)
         async with AsyncExitStack() as stack:
             callers = [await stack.enter_async_context(Caller(server.address)) for _ in range(CONNECTIONS)]
@@ -132,7 +132,7 @@ async def test_calls_that_wait_for_the_store_are_finished(folder: Path, file: Pa
     with own_redis() as store:
         fill(store.rows.client, file)
         words = ("--listen", "127.0.0.1:0", "--redis", store.url, "--lame-duck-s", 0.2, "--refuse-s", 0.2)
-        patient = ("--redis-timeout-ms", 60_000, "--redis-connect-timeout-ms", 60_000)
+        patient = ("--redis-timeout-ms", 60_000, "--redis-connect-timeout-ms", 60_000, "--cache-s", 0)
         with started(folder, file, *words, *patient) as process:
             server = await asyncio.to_thread(process.announced)
             async with Caller(server.address) as caller:

@@ -79,8 +79,8 @@ class Shop:
         row: Any = self.client.get(key)
         block = RowCodec(schema).decode([row], range(len(schema)))
         assert not block.corrupt[0]
-        nulls = [mask is not None and bool(mask[0]) for mask in block.null.values()]
-        values = [np.asarray(column[0]).tolist() for column in block.values.values()]
+        nulls = [index in block.null and bool(block.null[index][0]) for index in range(len(schema))]
+        values = [np.asarray(block.values[index][0]).tolist() for index in range(len(schema))]
         return [None if null else value for null, value in zip(nulls, values, strict=True)]
 
 

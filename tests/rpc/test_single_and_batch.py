@@ -63,7 +63,7 @@ def columns(draw: st.DrawFn) -> tuple[int, list[int], list[str], list[int]]:
     return n, column(st.sampled_from(USERS)), column(st.sampled_from(ITEMS)), column(st.integers(-9, 9))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=columns(), references=st.lists(st.sampled_from(REFERENCES), min_size=1, max_size=5), times=st.booleans())
 async def test_a_batch_is_a_loop_of_single_calls(
     stocked: Served,
@@ -142,3 +142,23 @@ def assert_same_times(batch: pb.GetFeaturesBatchResponse, singles: Sequence[pb.G
             column = times[view, int(version or definitions.registry.active[view])]
             known = feature.event_time_micros if feature.HasField("event_time_micros") else -(2**63)
             assert column[row % len(column)] == known
+
+
+async def test_a_large_answer_is_made_of_small_ones(served: Served) -> None:
+    """1,000 rows of text and numbers, made in pieces, say what 10 times 100 rows say."""
+    names = [f"large{i}" for i in range(1_000)]
+    for i, name in enumerate(names[::3]):
+        served.rows.put(film_1, [name], {"year": i, "title": None if i % 7 == 0 else f"title {i} é"})
+    asked = ["film", "rated:rating", "film@v2:year"]
+
+    def request(ids: Sequence[str]) -> pb.GetFeaturesBatchRequest:
+        columns = {"user_id": strings("1"), "item_id": strings(*ids)}
+        return pb.GetFeaturesBatchRequest(entities=columns, features=asked, include_event_times=True)
+
+    large = column_facts(await served.caller.many(request(names)))
+    small: dict[str, list[Fact]] = {name: [] for name in large}
+    for start in range(0, len(names), 100):
+        for name, some in column_facts(await served.caller.many(request(names[start : start + 100]))).items():
+            small[name] += some
+    assert large == small
+    assert len(large["film:title"]) == len(names)

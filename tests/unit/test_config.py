@@ -12,15 +12,20 @@ from typing import Any
 import pytest
 
 from recsvc import config
+from recsvc.app import chain_settings
 from recsvc.cli.serve import add_settings
-from recsvc.config import SETTINGS, Settings, flag, load, markdown_table, variable
+from recsvc.config import SETTINGS, Settings, check, flag, load, markdown_table, variable
 from recsvc.errors import ConfigError
+from recsvc.online.breaker import BreakerSettings, Mode
+from recsvc.online.chain import ChainSettings
+from recsvc.online.coalesce import CoalesceSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER: dict[str, Any] = {
     "listen": ["127.0.0.1:1", "[::1]:2", "localhost:3"],
     "redis": ["redis://a", "redis://b", "redis://c"],
     "redis_at_start": ["optional", "required", "optional"],
+    "breaker": ["open", "closed", "auto"],
     "log_level": ["debug", "warning", "error"],
 }
 """Three right values of each text; numbers are all the same."""
@@ -29,7 +34,8 @@ OTHER: dict[str, Any] = {
 def values(setting: Field[Any]) -> list[Any]:
     """Return three right values of a setting."""
     kind: type[Any] = type(setting.default)
-    return OTHER.get(setting.name) or [kind(n) for n in (2_001, 2_002, 2_003)]
+    most = setting.metadata["maximum"] or 4_000
+    return OTHER.get(setting.name) or [kind(most * share) for share in (1.0, 0.75, 0.5)]
 
 
 def wrong(flags: dict[str, object], environment: dict[str, str] | None = None, file: Path | None = None) -> str:
@@ -94,6 +100,14 @@ def test_what_is_no_number_in_range_is_told(setting: Field[Any], text: str) -> N
     assert wrong({setting.name: text}).startswith(f"{flag(setting)}: {text!r} ")
 
 
+@pytest.mark.parametrize("setting", [s for s in NUMBERS if s.metadata["maximum"]], ids=lambda s: s.name)
+def test_maximums_hold(setting: Field[Any]) -> None:
+    """The maximum itself is right, one more is told with the maximum."""
+    maximum = setting.metadata["maximum"]
+    assert getattr(load({setting.name: str(maximum)}, environment={}), setting.name) == maximum
+    assert wrong({setting.name: str(maximum + 1)}).endswith(f"must be at most {maximum}")
+
+
 @pytest.mark.parametrize("setting", [s for s in NUMBERS if s.metadata["minimum"]], ids=lambda s: s.name)
 def test_minimums_hold(setting: Field[Any]) -> None:
     """The minimum itself is right, one less is told with the minimum."""
@@ -139,6 +153,73 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     file = toml(tmp_path, "")
     file.write_bytes(b"\xff")
     assert "is not TOML" in wrong({}, None, file)
+
+
+def test_the_read_path_has_the_defaults_of_the_settings() -> None:
+    """What the library does by itself is what the server does by itself."""
+    assert chain_settings(Settings()) == ChainSettings()
+
+
+def test_the_read_path_is_as_set() -> None:
+    """Each setting of the read path arrives where it is used, in seconds and bytes."""
+    flags = {
+        "cache_entries": 7,
+        "cache_mb": 2,
+        "fetch_slots": 3,
+        "fetch_gather_ms": 2.5,
+        "fetch_keys": 11,
+        "redis_timeout_ms": 70,
+        "redis_connections": 9,
+        "max_waiting_keys": 13,
+        "max_waiting_mb": 4,
+        "max_waiting_calls": 17,
+        "breaker": "closed",
+        "breaker_window_ms": 2_000,
+        "breaker_min_calls": 6,
+        "breaker_failure_share": 0.25,
+        "breaker_slow_ms": 30,
+        "breaker_slow_share": 0.75,
+        "breaker_open_ms": 600,
+        "breaker_probes": 4,
+    }
+    assert chain_settings(load(flags, environment={})) == ChainSettings(
+        cache_entries=7,
+        cache_bytes=2_000_000,
+        coalesce=CoalesceSettings(
+            slots=3,
+            fetches=9,
+            gather_s=0.0025,
+            keys_per_fetch=11,
+            timeout_s=0.07,
+            waiting_keys=13,
+            waiting_bytes=4_000_000,
+            waiting_calls=17,
+        ),
+        breaker=BreakerSettings(
+            mode=Mode.CLOSED,
+            window_s=2.0,
+            min_calls=6,
+            failure_share=0.25,
+            slow_s=0.03,
+            slow_share=0.75,
+            open_s=0.6,
+            probes=4,
+        ),
+    )
+
+
+def test_there_are_no_more_slots_than_connections() -> None:
+    """A server with few connections has as many slots."""
+    coalesce = chain_settings(load({"redis_connections": 2}, environment={})).coalesce
+    assert (coalesce.slots, coalesce.fetches) == (2, 2)
+
+
+def test_settings_that_do_not_go_together_are_told() -> None:
+    """A call may not need more rows than may wait for the store: it would never be read."""
+    assert check(Settings()) == Settings()
+    with pytest.raises(ConfigError, match="--max-store-keys 101 is more than --max-waiting-keys 100: "):
+        check(Settings(max_store_keys=101, max_waiting_keys=100))
+    check(Settings(max_store_keys=100, max_waiting_keys=100))
 
 
 def test_other_variables_are_not_settings() -> None:

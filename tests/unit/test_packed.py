@@ -27,6 +27,7 @@ _SCALARS: Final[dict[int, st.SearchStrategy[Any]]] = {
     _F.TYPE_SFIXED64: st.integers(-(2**63), 2**63 - 1),
     _F.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
     _F.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    _F.TYPE_FIXED64: st.integers(0, 2**64 - 1),
     _F.TYPE_FIXED32: st.integers(0, 2**32 - 1),
     _F.TYPE_UINT32: st.integers(0, 2**32 - 1),
     _F.TYPE_BOOL: st.booleans(),
@@ -36,6 +37,7 @@ _DTYPES: Final = {
     _F.TYPE_DOUBLE: "<f8",
     _F.TYPE_FLOAT: "<f4",
     _F.TYPE_SFIXED64: "<i8",
+    _F.TYPE_FIXED64: "<u8",
     _F.TYPE_FIXED32: "<u4",
     _F.TYPE_BOOL: "?",
     _F.TYPE_ENUM: "u1",
@@ -127,7 +129,7 @@ def test_no_list_of_numbers_is_left_to_read_value_by_value() -> None:
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_twin_and_contract_read_each_other(name: str, data: st.DataObject) -> None:
     """What the twin writes reads as the message it stands for, and the other way round."""

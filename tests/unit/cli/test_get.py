@@ -159,3 +159,15 @@ def test_a_row_is_a_document() -> None:
     assert found["views"] == [{"view": "v", "version": 1}, {"view": "v", "version": 2}]
     assert found["degraded"] == [{"reason": "STORE_UNAVAILABLE", "view": "v@v1"}]
     assert found["registry_fingerprint"] == "f00d"
+
+
+def test_a_copy_that_stood_in_is_told_with_its_age() -> None:
+    """Table and document say how old the copy of a view is that stood in for the store, and nothing of other views."""
+    ages = np.array([0, 90_000_000], "m8[us]")
+    views = (ServedView("v", 1, NO_TIMES, ages), ServedView("w", 1, NO_TIMES))
+    stale = FeatureRow({}, (Degradation(DegradationReason.CIRCUIT_OPEN, "v@v1"),), "f00d", views)
+    file = io.StringIO()
+    print_row(Console(file=file, width=100), stale, NOW)
+    assert "copy of v@v1: 1.5 min old" in file.getvalue()
+    assert "copy of w@v1" not in file.getvalue()
+    assert document(stale)["views"] == [{"view": "v", "version": 1, "stale_age_s": 90.0}, {"view": "w", "version": 1}]

@@ -15,8 +15,10 @@ from datetime import UTC, datetime, timedelta
 from recsvc import *
 user = Entity("user", "user_id", INT64)
 item = Entity("item", "item_id", spread=8)
-film = FeatureView("film", [item], [Feature("year", INT64, default=1900, description="[red]of release[/red]"),
-                                    Feature("added", TIMESTAMP, default=datetime(2020, 1, 1, tzinfo=UTC))])
+COPIES = {"cache": timedelta(seconds=1), "stale_if_error": timedelta(0), "serve_default": False}
+YEAR = Feature("year", INT64, default=1900, description="[red]of release[/red]")
+ADDED = Feature("added", TIMESTAMP, default=datetime(2020, 1, 1, tzinfo=UTC))
+film = FeatureView("film", [item], [YEAR, ADDED], **COPIES)
 FEATURES = [Feature("age", INT64, default=-1, sensitivity=Sensitivity.PERSONAL, owner="people"),
             Feature("tags", STRING_LIST[3, 8]), Feature("mean", FLOAT64, default=float("nan"))]
 profile = FeatureView("profile", [user], FEATURES, freshness=timedelta(hours=6), owner="team", source=Source("crm"))
@@ -95,6 +97,7 @@ def test_show_prints_all_that_is_defined(
         "[red]of release[/red]",
         "2020-01-01 00:00:00+00:00",
         "user (user_id INT64), freshness 6:00:00, max age 12:00:00, ttl 18:00:00, source crm, owner team",
+        "max age none, ttl none, source -, cache 0:00:01, stale if error 0:00:00, no defaults",
         "profile:age, film, live:plus",
         "request context: now TIMESTAMP",
     ):
@@ -117,6 +120,9 @@ def test_show_as_json_is_for_programs(base: Path, capsys: pytest.CaptureFixture[
     assert shown["request"] == {"now": "TIMESTAMP"}
     assert (views["profile"]["max_age_s"], views["profile"]["join_keys"]) == (43_200.0, ["user_id"])
     assert (views["film"]["ttl_s"], views["film"]["freshness_s"]) == (None, None)
+    copies = ("cache_s", "stale_if_error_s", "serve_default")
+    assert [views["profile"][name] for name in copies] == [None, None, True]
+    assert [views["film"][name] for name in copies] == [1.0, 0.0, False]
     assert features["age"] == {
         "name": "age",
         "type": "INT64",

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc import Entity, Feature, FeatureView
-from recsvc.online.answer import UNREAD, Column, Degraded, Row, Source, Status
+from recsvc.online.answer import UNREAD, Column, Degraded, Row, Source, Status, Unread
 from recsvc.online.columns import Decoded, ViewColumns, fill, repeated
+from recsvc.online.reader import ViewRows
 from recsvc.online.row import NO_TIME, RowCodec, tombstone
 from recsvc.registry.plan import ViewRead
 from recsvc.registry.schema import Schema
@@ -45,10 +46,15 @@ def view_of(*features: Feature, max_age: timedelta | None = HOUR) -> FeatureView
 
 
 def decode(view: FeatureView, rows: list[Row], now: int = NOW) -> Decoded:
+    """Decode all features of a view from rows of the store."""
+    return decode_found(view, ViewRows(rows, Source.STORE), now)
+
+
+def decode_found(view: FeatureView, found: ViewRows, now: int = NOW) -> Decoded:
     """Decode all features of a view."""
     schema = Schema.of(view.features)
     read = ViewRead(view, schema, tuple(range(len(schema))))
-    return ViewColumns(view, RowCodec(schema)).decode(read, rows, now)
+    return ViewColumns(view, RowCodec(schema)).decode(read, found, now)
 
 
 def codes(column: Column) -> list[tuple[Status, Source]]:
@@ -193,13 +199,52 @@ def test_a_row_found_corrupt_behind_its_fixed_part_has_no_event_time() -> None:
 
 
 def test_what_did_not_work_is_said_once() -> None:
-    """Rows that were not read and corrupt ones degrade the answer, with the view's label; missing ones do not."""
+    """What reading met and corrupt rows degrade the answer, with the view's label; missing ones do not."""
     view = view_of(Feature("a", TYPES[0], 0))
     assert decode(view, [None, tombstone(1, 1)]).degraded == []
-    decoded = decode(view, [UNREAD, b"x", None, b"y", UNREAD])
-    assert decoded.degraded == [(Degraded.STORE_UNAVAILABLE, "profile@v1"), (Degraded.CORRUPT_ROW, "profile@v1")]
-    assert decoded.corrupt == 2
+    rows: list[Row] = [UNREAD, b"x", None, b"y", Unread.REFUSED]
+    met = (Degraded.STORE_UNAVAILABLE, Degraded.CIRCUIT_OPEN)
+    decoded = decode_found(view, ViewRows(rows, Source.STORE, met))
+    assert decoded.degraded == [(reason, "profile@v1") for reason in (*met, Degraded.CORRUPT_ROW)]
+    assert decoded.corrupt == [1, 3]
     assert decoded.reasons
+
+
+def test_each_row_has_the_source_it_came_from() -> None:
+    """Store, cache and stale copy stand beside each other; what is not there is a default, whoever said so."""
+    view = view_of(Feature("a", TYPES[0], 0), Feature("b", TYPES[0], 0))
+    (row,) = rows_of(Schema.of(view.features), [[b"\1" * 8], [None]])
+    sources = np.array([Source.STORE, Source.CACHE, Source.STALE_CACHE, Source.STALE_CACHE, Source.STORE], np.uint8)
+    ages = np.array([0, 0, 7_000_000, 1, 0])
+    rows: list[Row] = [row, row, row, None, Unread.SATURATED]
+    a, b = decode_found(view, ViewRows(rows, sources, (Degraded.SATURATED,), ages)).columns.values()
+    lacking = [(Status.NOT_FOUND, Source.DEFAULT), (Status.UNAVAILABLE, Source.DEFAULT)]
+    held = [Source.STORE, Source.CACHE, Source.STALE_CACHE]
+    assert codes(a) == [(Status.PRESENT, source) for source in held] + lacking
+    assert codes(b) == [(Status.NULL_VALUE, source) for source in held] + lacking
+
+
+@pytest.mark.parametrize("source", [Source.STORE, Source.CACHE, Source.STALE_CACHE])
+def test_one_source_holds_for_all_rows(source: Source) -> None:
+    """Rows of one origin say so, with nulls among them or without."""
+    view = view_of(Feature("a", TYPES[0], 0), Feature("b", TYPES[0], 0))
+    rows: list[Row] = list(rows_of(Schema.of(view.features), [[b"\1" * 8] * 2, [b"\1" * 8, None]]))
+    a, b = decode_found(view, ViewRows(rows, source)).columns.values()
+    assert codes(a) == [(Status.PRESENT, source)] * 2
+    assert codes(b) == [(Status.PRESENT, source), (Status.NULL_VALUE, source)]
+
+
+def test_a_strict_view_has_no_defaults() -> None:
+    """Where defaults may not stand in, a feature without a value has source NONE and a blank, its status as ever."""
+    features = [Feature("a", TYPES[0], -1), Feature("s", TYPES[4], "none")]
+    view = FeatureView("profile", [USER], features, max_age=HOUR, serve_default=False)
+    (row,) = rows_of(Schema.of(view.features), [[b"\1" * 8], [None]])
+    a, s = decode(view, [row, None, UNREAD, b"x"]).columns.values()
+    lacking = [(status, Source.NONE) for status in (Status.NOT_FOUND, Status.UNAVAILABLE, Status.UNAVAILABLE)]
+    assert codes(a) == [(Status.PRESENT, Source.STORE), *lacking]
+    assert codes(s) == [(Status.NULL_VALUE, Source.STORE), *lacking]
+    assert a.values.tolist()[1:] == [0, 0, 0]
+    assert s.values.tolist() == [""] * 4
 
 
 @pytest.mark.parametrize(
@@ -208,7 +253,7 @@ def test_what_did_not_work_is_said_once() -> None:
 def test_every_corrupt_row_has_a_reason(row: bytes) -> None:
     """Whoever logs corrupt rows has something to say."""
     decoded = decode(view_of(Feature("a", TYPES[0], 0)), [row])
-    assert decoded.corrupt == 1
+    assert decoded.corrupt == [0]
     assert decoded.reasons
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recsvc import BOOL, FLOAT32, FLOAT64, INT64, INT64_LIST, STRING, STRING_LIST, TIMESTAMP, VECTOR, FeatureType
@@ -94,7 +94,6 @@ def cells(found: Column, of: FeatureType) -> list[Any]:
 
 
 @pytest.mark.parametrize(("of", "arrow", "values"), CASES, ids=[f"{of}-{arrow}" for of, arrow, _ in CASES])
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_shortcut_gives_what_the_rules_give(
     of: FeatureType,
@@ -109,7 +108,6 @@ def test_a_shortcut_gives_what_the_rules_give(
     assert cells(whole, of) == cells(_one_by_one(plainly, of, None, undecodable), of)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | INTS, max_size=6), st.integers(0, 3))
 def test_slices_convert_like_copies(items: list[int | None], start: int) -> None:
     """A column that begins in the middle of its buffers gives its own values, not those before it."""
@@ -240,7 +238,6 @@ def test_vectors_of_text_and_of_lists_are_the_same() -> None:
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
-@settings(deadline=None)
 @given(micros=st.integers(-(10**16), 10**16))
 @example(micros=-1)
 def test_timestamps_of_every_unit_and_zone_are_the_same_moment(unit: str, zone: str | None, micros: int) -> None:

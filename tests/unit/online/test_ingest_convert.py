@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc import FLOAT64, INT64, INT64_LIST, STRING, TIMESTAMP, VECTOR, Entity, Feature, FeatureView, Source
@@ -94,7 +94,6 @@ def test_all_that_is_wrong_with_a_row_is_said_at_once() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.none()
@@ -113,7 +112,6 @@ def test_ids_of_text_are_those_that_the_server_takes(texts: list[str | None], en
     assert [t for i, t in enumerate(found) if i not in wrong] == [t for i, t in enumerate(texts) if i not in wrong]
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.integers(0, 2**64 - 1), max_size=5), st.sampled_from([USER, FILM]), st.booleans())
 def test_ids_of_integers_are_their_decimal_text(numbers: list[int | None], entity: Entity, signed: bool) -> None:  # noqa: FBT001
     """Integer columns are ids of both key types, as far as 64 bits with a sign reach for INT64."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc.errors import ConfigError
@@ -46,7 +46,6 @@ def written(tmp: Path, text: str | bytes, name: str = "rows.csv") -> Path:
     return path
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(st.sampled_from("gmb"), ROW, MALFORMED), max_size=12),
     delimiter=st.sampled_from(",\t;"),

@@ -108,8 +108,8 @@ def packed(path: Path) -> list[tuple[str, bytes]]:
 def values(row: bytes) -> list[Any]:
     """Return the values of a row; None for null."""
     block = RowCodec(SCHEMA).decode([row], range(len(SCHEMA)))
-    nulls = [mask is not None and bool(mask[0]) for mask in block.null.values()]
-    found = [np.asarray(column[0]).tolist() for column in block.values.values()]
+    nulls = [index in block.null and bool(block.null[index][0]) for index in range(len(SCHEMA))]
+    found = [np.asarray(block.values[index][0]).tolist() for index in range(len(SCHEMA))]
     return [None if null else value for null, value in zip(nulls, found, strict=True)]
 
 

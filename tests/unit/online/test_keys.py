@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from recsvc import INT64, Entity, Feature, FeatureView
-from recsvc.online.keys import KeyMaker, bucket, escape, parse, tag_for, tags_of
+from recsvc.online.keys import KeyMaker, bucket, by_tag, escape, parse, tag_for, tag_runs
 from tests.unit.online.strategies import FEW, MANY, ids
 
 USER = Entity("user", "user_id", INT64)
@@ -90,7 +92,7 @@ def test_the_tag_alone_decides_the_slot(drawn: tuple[FeatureView, tuple[str, ...
     """Braces of ids are escaped, so that a cluster hashes the tag, which is that of the first entity's id."""
     of, texts = drawn
     key = key_of(of, *texts)
-    (tag,) = tags_of([key])
+    (tag,) = by_tag([key])
     assert tag.decode() == tag_for(of.entities[0], texts[0])
     assert key_slot(key) == key_slot(tag)
     assert key.count(b"{") == key.count(b"}") == 1
@@ -104,6 +106,20 @@ def test_a_column_of_ids_gives_the_keys_of_each(of: FeatureView, data: st.DataOb
     n = data.draw(st.integers(0, 6))
     columns = [data.draw(st.lists(ids, min_size=n, max_size=n)) for _ in of.entities]
     assert KeyMaker(of).keys(columns) == [key_of(of, *texts) for texts in zip(*columns, strict=True)]
+
+
+@given(st.sampled_from(VIEWS), st.data())
+@FEW
+def test_a_single_id_stands_for_all_rows(of: FeatureView, data: st.DataObject) -> None:
+    """A column of one id gives the keys that a column which repeats it gives; beside an empty one, none."""
+    n = data.draw(st.sampled_from([0, 1, 2, 5]))
+    columns = [
+        data.draw(st.lists(ids, min_size=k, max_size=k))
+        for k in (data.draw(st.sampled_from([1, n])) for _ in of.entities)
+    ]
+    rows = max(map(len, columns)) if all(columns) else 0
+    whole = [column * rows if len(column) == 1 else column for column in columns]
+    assert KeyMaker(of).keys(columns) == [key_of(of, *texts) for texts in zip(*whole, strict=True)]
 
 
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda t: t.encode(errors="surrogatepass"))))
@@ -129,7 +145,7 @@ def test_only_canonical_keys_are_taken_apart(drawn: tuple[FeatureView, tuple[str
         escaped = [escape(text) for _, text in parsed.ids]
         spread = changed.startswith(b"fs:{~")
         texts = escaped if spread else escaped[1:]
-        tag = tags_of([changed])[0].decode() if spread else escaped[0]
+        tag = next(iter(by_tag([changed]))).decode() if spread else escaped[0]
         assert ":".join([f"fs:{{{tag}}}", names, *texts]) + ends == changed.decode()
 
 
@@ -185,9 +201,33 @@ def test_buckets_share_the_load() -> None:
 def test_pairs_lie_with_their_first_entity() -> None:
     """All rows of one user, pairs with any item among them, share a slot."""
     pairs = [key_of(view("pair", USER, ITEM), "7", f"i{i}") for i in range(50)]
-    assert set(tags_of(pairs)) == set(tags_of([key_of(view("profile", USER), "7")]))
+    assert set(by_tag(pairs)) == set(by_tag([key_of(view("profile", USER), "7")]))
+
+
+@given(st.lists(ids, max_size=40))
+def test_keys_are_grouped_by_tag(texts: list[str]) -> None:
+    """Groups have the indices of their keys in order; runs are as long, in an order that puts each side by side."""
+    keys = [key_of(view("profile", USER), text) for text in texts]
+    tags = [tag_for(USER, text).encode() for text in texts]
+    assert by_tag(keys) == {tag: [i for i, other in enumerate(tags) if other == tag] for tag in tags}
+    order, runs = tag_runs(keys)
+    ordered = tags if order is None else [tags[i] for i in order]
+    assert sorted(range(len(keys)) if order is None else order) == list(range(len(keys)))
+    assert runs == [len(list(run)) for _, run in groupby(ordered)]
+    assert len(runs) == len(set(tags))
 
 
 def test_a_key_maker_says_what_it_makes() -> None:
     """repr() shows the form of the keys."""
     assert repr(KeyMaker(view("pair", USER, ITEM))) == "KeyMaker(fs:{…}:user+item…:pair:v1)"
+
+
+def test_keys_of_one_tag_are_put_side_by_side() -> None:
+    """An order of all indices, in which those of a tag follow each other; none where they do already."""
+    mixed = [key_of(view("pair", USER, ITEM), user, item) for item in "ab" for user in ("7", "8", "9")]
+    order, runs = tag_runs(mixed)
+    assert order is not None
+    assert sorted(order) == list(range(6))
+    assert runs == [2, 2, 2]
+    assert tag_runs([mixed[i] for i in order]) == (None, [2, 2, 2])
+    assert tag_runs([]) == (None, [])

@@ -23,7 +23,7 @@ from recsvc import (
 )
 from recsvc.online.answer import Column, Source, Status
 from recsvc.online.on_demand import WrongResultError, apply, compute, failed
-from recsvc.online.row import objects
+from recsvc.online.row import blank, objects
 from recsvc.registry.types import FeatureType
 
 PRESENT, NULL, NOT_FOUND, OLD, UNAVAILABLE = Status
@@ -247,3 +247,30 @@ def test_the_same_function_serves_and_trains() -> None:
             1,
         )
         assert one.values.tobytes() == whole[place : place + 1].tobytes()
+
+
+def test_rows_without_inputs_are_not_seen_by_the_function() -> None:
+    """A function that cannot bear blanks fails for no other row: it gets only rows whose inputs all have a value."""
+    seen: list[list[float]] = []
+
+    def choosy(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        assert not np.isnan(a).any()
+        seen.append(a.tolist())
+        return np.asarray(a + b)
+
+    a = column([1, np.nan, 3], [PRESENT, NULL, PRESENT], [STORE] * 3)
+    result = compute(feature(choosy), [("a", a), ("b", column([10], [PRESENT], [REQUEST]))], 3)
+    assert seen == [[1, 3]]
+    assert np.array_equal(result.values, [11, np.nan, 13], equal_nan=True)
+    compute(feature(choosy), [("a", column([np.nan], [NULL], [STORE])), ("b", a)], 3)
+    assert seen == [[1, 3]]
+
+
+@pytest.mark.parametrize("of", [VECTOR[2], INT64_LIST[3], STRING[4]], ids=str)
+def test_results_of_every_shape_go_to_their_rows(of: FeatureType) -> None:
+    """Vectors, lists and strings are put where their inputs are, blanks elsewhere."""
+    results = {"V": np.ones((1, 2), np.float32), "I": objects([[1, 2]]), "S": objects(["text"])}
+    a = column([np.nan, 1], [NULL, PRESENT], [STORE] * 2)
+    found = compute(feature(returning(results[of.kind.value[0]]), of=of), [("a", a), ("b", a)], 2).values
+    assert [np.asarray(v).tolist() for v in found][1] == np.asarray(results[of.kind.value[0]][0]).tolist()
+    assert repr(found[0]) == repr(blank(of, 1)[0])

@@ -13,7 +13,7 @@ from recsvc.errors import ConfigError
 from recsvc.online.redis_connect import ConnectionSettings, connect, parse
 from recsvc.online.redis_url import Credentials, RedisTarget, TlsOptions, Topology
 
-SETTINGS = ConnectionSettings(connect_timeout_s=0.3, timeout_s=0.1, max_connections=7)
+SETTINGS = ConnectionSettings(connect_timeout_s=0.3, max_connections=7)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ports = st.integers(1, 65535)
 hosts = st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True) | st.ip_addresses(v=4).map(str)

@@ -24,7 +24,7 @@ def facts(schema: Schema, block: Block, place: int) -> list[object]:
     """Tell all that a block says of one row, so that two can be compared; a value only where there is one."""
     found: list[object] = [bool(block.corrupt[place]), bool(block.deleted[place]), int(block.event_micros[place])]
     for index, values in sorted(block.values.items()):
-        null, absent = block.null[index], block.absent[index]
+        null, absent = block.null.get(index), block.absent.get(index)
         is_null, is_absent = null is not None and bool(null[place]), absent is not None and bool(absent[place])
         there = not (is_null or is_absent or block.corrupt[place] or block.deleted[place])
         found.append((is_null, is_absent, as_read(schema.types[index], values, place) if there else None))
@@ -57,7 +57,7 @@ def test_a_slot_without_a_value_is_blank(of: FeatureType) -> None:
         values = np.ones((1, of.bound) if of.kind is Kind.VECTOR else 1)
     row = RowCodec(schema_of(of)).encode(np.array([1]), np.array([1]), [(values, valid)])
     column = RowCodec(schema_of(of)).decode(row, [0]).values[0]
-    blank = np.asarray(column.tolist()[0])
+    blank = np.asarray(column[0])
     assert blank.size == 0 or not blank.any() or np.isnan(blank.astype(float)).all()
 
 
@@ -190,8 +190,8 @@ def test_a_place_outside_the_tail_is_corrupt() -> None:
     """A string whose place points into the header or the fixed part, or past the end, is not read."""
     codec = RowCodec(schema_of(STRING[8]))
     (row,) = codec.encode(np.array([1]), np.array([1]), [([b"abcd"], None)])
-    assert codec.decode([row], [0]).values[0].tolist() == ["abcd"]
-    for start, length in [(0, 4), (24, 4), (32, 4), (33, 5), (34, 4), (2**32 - 1, 2**32 - 1), (37, 1)]:
+    assert codec.decode([row], [0]).values[0][0] == "abcd"
+    for start, length in [(0, 4), (24, 4), (32, 4), (33, 5), (34, 4), (2**32 - 1, 2**32 - 1), (37, 1), (38, 0)]:
         changed = row[:25] + start.to_bytes(4, "little") + length.to_bytes(4, "little") + row[33:]
         assert codec.decode([changed], [0]).corrupt.tolist() == [True], (start, length)
 
@@ -309,7 +309,7 @@ def test_many_features_fit() -> None:
     columns: list[Any] = [(np.array([i % 2 == 0]), valid[i : i + 1]) for i in range(n)]
     block = RowCodec(schema).decode(RowCodec(schema).encode(np.array([1]), np.array([1]), columns), range(n))
     for i in range(n):
-        null = block.null[i]
+        null = block.null.get(i)
         assert (null is not None and bool(null[0])) == (i % 3 == 0)
         assert bool(block.values[i][0]) == (i % 2 == 0 and i % 3 > 0)
 
@@ -333,3 +333,24 @@ def test_a_codec_shows_how_large_its_rows_are() -> None:
     codec = RowCodec(schema_of(INT64, FLOAT64))
     (row,) = codec.encode(np.array([1]), np.array([1]), [(np.array([1]), None)] * 2)
     assert repr(codec) == f"RowCodec(2 features, {len(row)} bytes fixed)"
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "value"),
+    [
+        (STRING[8], STRING[4], b"12345"),
+        (INT64_LIST[3], INT64_LIST[2], bytes(24)),
+        (STRING_LIST[3, 4], STRING_LIST[2, 4], pack_strings(["a", "b", "c"])),
+        (STRING_LIST[3, 4], STRING_LIST[3, 2], pack_strings(["abc"])),
+    ],
+    ids=str,
+)
+def test_what_is_over_its_bound_is_corrupt(wide: FeatureType, narrow: FeatureType, value: bytes) -> None:
+    """How large an answer can be is computed from the bounds, so a row that does not keep them is not believed."""
+    rows = RowCodec(schema_of(wide)).encode(
+        np.array([1, 1]), np.array([1, 1]), [([value, value[:0]], np.array([1, 0]) > 0)]
+    )
+    assert RowCodec(schema_of(wide)).decode(rows, [0]).corrupt.tolist() == [False, False]
+    block = RowCodec(schema_of(narrow)).decode(rows, [0])
+    assert block.corrupt.tolist() == [True, False]
+    assert block.reasons

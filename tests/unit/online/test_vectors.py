@@ -95,7 +95,7 @@ def from_block(schema: Schema, block: Block, place: int) -> str | tuple[int, lis
 
 def from_column(schema: Schema, block: Block, index: int, place: int) -> Any:  # noqa: ANN401  # a value of any type
     """Return one decoded value as vectors have it."""
-    absent, null, kind = block.absent[index], block.null[index], schema.types[index].kind
+    absent, null, kind = block.absent.get(index), block.null.get(index), schema.types[index].kind
     if absent is not None and absent[place]:
         return UNKNOWN
     if null is not None and null[place]:

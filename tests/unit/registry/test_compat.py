@@ -108,6 +108,11 @@ ALLOWED: list[tuple[Registry, list[str]]] = [
             "view 'p@v1': ttl None -> 3:00:00",
         ],
     ),
+    (
+        of(cache=HOUR, stale_if_error=2 * HOUR),
+        ["view 'p@v1': cache auto -> 1:00:00", "view 'p@v1': stale_if_error auto -> 2:00:00"],
+    ),
+    (of(serve_default=False), ["view 'p@v1': serve_default True -> False"]),
     (of(mirrored=True), ["view 'p@v1': mirrored False -> True"]),
     (of(description="new", owner="us"), []),
     (of(max_age=timedelta(hours=1), ttl=None), ["view 'p@v1': max_age None -> 1:00:00"]),

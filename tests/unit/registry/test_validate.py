@@ -27,6 +27,7 @@ from recsvc import (
     Source,
 )
 from recsvc.errors import DefinitionError
+from recsvc.registry.model import AUTO
 from tests.unit.registry.definitions import (
     HOUR,
     ITEM,
@@ -157,6 +158,15 @@ TIMES: list[tuple[dict[str, Any], str]] = [
     ({"ttl": timedelta.max}, "ttl must be a timedelta above 0 and up to 36525 days"),
     ({"freshness": timedelta.max}, "freshness must be a timedelta above 0 and up to"),
     ({"max_age": 2 * HOUR, "ttl": HOUR}, "ttl 1:00:00 is less than max age 2:00:00; rows would vanish"),
+    ({"cache": -timedelta.resolution}, "cache must be a timedelta from 0 to 1 day, not datetime.timedelta(days=-1"),
+    ({"cache": timedelta(days=1, microseconds=1)}, "cache must be a timedelta from 0 to 1 day"),
+    ({"cache": None}, "cache must be a timedelta from 0 to 1 day, not None"),
+    ({"cache": 5}, "cache must be a timedelta from 0 to 1 day, not 5"),
+    ({"stale_if_error": timedelta.max}, "stale_if_error must be a timedelta from 0 to 1 day"),
+    ({"stale_if_error": -HOUR}, "stale_if_error must be a timedelta from 0 to 1 day"),
+    ({"stale_if_error": None}, "stale_if_error must be a timedelta from 0 to 1 day, not None"),
+    ({"serve_default": None}, "serve_default must be True or False, not None"),
+    ({"serve_default": 0}, "serve_default must be True or False, not 0"),
 ]
 REFERENCES: list[tuple[dict[str, Any], str]] = [
     (
@@ -225,6 +235,10 @@ def test_times_that_do_not_fit(options: dict[str, Any], words: str) -> None:
         {"max_age": None, "ttl": HOUR},
         {"freshness": timedelta(days=36_525), "ttl": None},
         {"freshness": timedelta(microseconds=1)},
+        {"cache": timedelta(0), "stale_if_error": timedelta(0), "serve_default": False},
+        {"cache": timedelta(days=1), "stale_if_error": timedelta(days=1)},
+        {"cache": HOUR, "stale_if_error": AUTO, "max_age": HOUR / 2},
+        {"cache": HOUR, "stale_if_error": HOUR / 2},
     ],
 )
 def test_times_that_fit(options: dict[str, Any]) -> None:
