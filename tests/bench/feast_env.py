@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.parts import missing
-from tests.parts.redis_binaries import _cache as parts_cache
+from tests.parts.redis_binaries import parts_cache
 
 VERSION: Final = "0.67.0"
 _REQUIREMENT: Final = f"feast[redis,grpcio]=={VERSION}"

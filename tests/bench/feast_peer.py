@@ -1,4 +1,4 @@
-"""Runs feast_program in Feast's environment, and speaks with it."""
+"""Runs a program in Feast's environment (feast_program, read_feast_program), and speaks with it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,18 @@ _PROGRAM: Final = Path(__file__).with_name("feast_program.py")
 _END_TIMEOUT_S: Final = 10.0
 
 
-class FeastPeer:
-    """A running feast_program; one order at a time."""
+class FeastProgram:
+    """A running program; one order at a time, each an object in JSON."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self._process = process
         self._log = log
 
     def __repr__(self) -> str:
-        return f"FeastPeer({self._process.pid})"
+        return f"{type(self).__name__}({self._process.pid})"
 
-    def write(self, rows: int, chunk: int, *, skip_dedup: bool) -> Cost:
-        """Write the first ``rows`` rows, ``chunk`` in a call of ``write_to_online_store``."""
-        return Cost(**self._ask({"do": "write", "rows": rows, "chunk": chunk, "skip_dedup": skip_dedup}))
-
-    def read(self, ids: Sequence[int]) -> dict[str, list[float]]:
-        """Return what Feast answers for these users, by feature."""
-        values: dict[str, list[float]] = self._ask({"do": "read", "ids": list(ids)})["values"]
-        return values
-
-    def _ask(self, order: dict[str, object]) -> dict[str, Any]:
+    def ask(self, order: dict[str, object]) -> dict[str, Any]:
+        """Send an order, and wait for the answer to it."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -53,6 +45,19 @@ class FeastPeer:
         return answer
 
 
+class FeastPeer(FeastProgram):
+    """A running feast_program."""
+
+    def write(self, rows: int, chunk: int, *, skip_dedup: bool) -> Cost:
+        """Write the first ``rows`` rows, ``chunk`` in a call of ``write_to_online_store``."""
+        return Cost(**self.ask({"do": "write", "rows": rows, "chunk": chunk, "skip_dedup": skip_dedup}))
+
+    def read(self, ids: Sequence[int]) -> dict[str, list[float]]:
+        """Return what Feast answers for these users, by feature."""
+        values: dict[str, list[float]] = self.ask({"do": "read", "ids": list(ids)})["values"]
+        return values
+
+
 @contextlib.contextmanager
 def feast_peer(python: Path, address: str, rows: pa.Table, names: Sequence[str]) -> Iterator[FeastPeer]:
     """Start Feast on the Redis at ``address`` with the table that it is to write; it is ready when the block begins."""
@@ -61,16 +66,18 @@ def feast_peer(python: Path, address: str, rows: pa.Table, names: Sequence[str])
             writer.write_table(rows)
         job = {"address": address, "rows": str(folder / "rows.arrow"), "names": list(names), "folder": str(folder)}
         (folder / "job.json").write_text(json.dumps(job))
-        with (folder / "log").open("w") as log, _running(python, folder, log.fileno()) as process:
+        with running_program(python, _PROGRAM, folder) as process:
             peer = FeastPeer(process, folder / "log")
             peer.answer()
             yield peer
 
 
 @contextlib.contextmanager
-def _running(python: Path, folder: Path, log: int) -> Iterator[subprocess.Popen[str]]:
+def running_program(python: Path, program: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run ``program`` on ``folder``/job.json until the block ends; what it logs is in ``folder``/log."""
+    log = (folder / "log").open("w")
     process = subprocess.Popen(
-        [python, _PROGRAM, folder / "job.json"],
+        [python, program, folder / "job.json"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -79,7 +86,7 @@ def _running(python: Path, folder: Path, log: int) -> Iterator[subprocess.Popen[
         env={**os.environ, "FEAST_USAGE": "False"},  # it reports to nobody
     )
     try:
-        with process:
+        with log, process:
             yield process
             assert process.stdin is not None
             process.stdin.close()  # no more orders

@@ -59,24 +59,26 @@ def apart(servers: AbstractContextManager[T]) -> Iterator[T]:
 
     A server on the same core would empty the caches that the measured process has just filled.
     """
-    cores = _cores()
+    cores = own_cores()
     if len(cores) < 2:
         with servers as started:
             yield started
         return
     *ours, theirs = cores
-    _keep_to({theirs})  # what a process starts inherits its cores
+    keep_to({theirs})  # what a process starts inherits its cores
     try:
         with servers as started:
-            _keep_to(set(ours))
+            keep_to(set(ours))
             yield started
     finally:
-        _keep_to(set(cores))
+        keep_to(set(cores))
 
 
-def _cores() -> list[int]:
+def own_cores() -> list[int]:
+    """Return the cores that this process may run on; none where the system does not say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-def _keep_to(cores: set[int]) -> None:
+def keep_to(cores: set[int]) -> None:
+    """Let this process, and what it starts from now on, run on these cores only."""
     os.sched_setaffinity(0, cores)

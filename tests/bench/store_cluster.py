@@ -6,8 +6,9 @@ spread (500 slots) shows what that is good for.
 
 Why it is fair: both stores have the same version and hold the same rows under the same keys. They are read in turns of
 one run, by the readers of the server. Counted is the CPU time of the reading process; the servers, on another core,
-have no part in it. "features" is a whole answer: keys, rows, columns. "rows" is the store's reader alone, where there
-is nothing that costs both the same but the protocol: its ratio grows whenever packing and parsing get cheaper.
+have no part in it. "features" is a whole answer, with no copy used: keys, the read path, rows, columns. "rows" is the
+store alone, where there is nothing that costs both the same but the protocol: its ratio grows whenever packing and
+parsing get cheaper.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ import numpy as np
 
 from recsvc import FLOAT64, INT64, Entity, Feature, FeatureView, Registry
 from recsvc.online.answer import Answer, Request, Status
+from recsvc.online.chain import ReadChain
 from recsvc.online.features import FeatureReader
 from recsvc.online.keys import KeyMaker
-from recsvc.online.reader import RowReader
 from recsvc.online.redis_connect import ConnectionSettings
-from recsvc.online.redis_open import OpenRedis, open_redis
+from recsvc.online.redis_open import OpenRedis, OpenStore, open_redis
 from recsvc.online.row import RowCodec
 from recsvc.telemetry.counters import Counters
 from tests.bench.report import Expectation, Figures, Relation, Report, Spread, rounded, table
 from tests.bench.rounds import Cost, Stopwatch, apart, in_turns
 from tests.parts.redis_binaries import REDIS_8_2
+from tests.parts.rows import UNCACHED, StoreRows, chain_over
 from tests.parts.topologies import Endpoint, cluster, standalone
 
 ITEMS: Final = 500
@@ -45,7 +47,6 @@ CLUSTER: Final = "cluster"
 NODES: Final = 3
 LIMIT: Final = 2.0
 TIMEOUT_S: Final = 10.0
-READING_CONNECTIONS: Final = 4
 
 Read = Callable[[], Awaitable[object]]
 
@@ -124,17 +125,25 @@ class Workload:
             part = slice(start, start + ITEMS)
             await store.writer().write(view, self.keys[part], self.rows[part])
 
-    def readers(self, rows: RowReader) -> dict[str, Read]:
+    def readers(self, store: OpenStore, chain: ReadChain) -> dict[str, Read]:
         """Return what is measured on one store, by name."""
         plan = self.registry.plan(("item_stats", "affinity"))
         counters = Counters(monotonic=time.monotonic)
+        rows = StoreRows(store)
         features = FeatureReader(
-            self.registry, rows, counters, now_micros=lambda: time.time_ns() // 1000, max_keys=len(self.keys)
+            self.registry,
+            chain,
+            counters,
+            now_micros=lambda: time.time_ns() // 1000,
+            max_keys=len(self.keys),
+            policy=UNCACHED,
         )
-        return {
-            "rows": lambda: rows.read(self.keys, TIMEOUT_S),
-            "features": lambda: features.read(plan, self.request, TIMEOUT_S),
-        }
+
+        async def whole() -> Answer:
+            now = time.monotonic()
+            return await features.read(plan, self.request, now, now + TIMEOUT_S)
+
+        return {"rows": lambda: rows.read(self.keys, TIMEOUT_S), "features": whole}
 
     def check(self, name: str, found: object) -> None:
         """Fail where what was read is not what was written."""
@@ -176,8 +185,9 @@ async def _compare(
         contenders: dict[str, Read] = {}
         for where, store in stores.items():
             await workload.write(store)
-            rows = await stack.enter_async_context(store.reader(counters, connections=READING_CONNECTIONS))
-            for what, read in workload.readers(rows).items():
+            opened = await stack.enter_async_context(store.reader(counters))
+            chain = await stack.enter_async_context(chain_over(opened, timeout_s=TIMEOUT_S))
+            for what, read in workload.readers(opened, chain).items():
                 workload.check(what, await read())
                 contenders[f"{what} {where}"] = read
         costs = await in_turns(sizes.rounds, {name: _timed(read, sizes.reads) for name, read in contenders.items()})

@@ -37,6 +37,7 @@ from tests.bench.report import Expectation, Figures, Relation, Report, Spread, r
 from tests.bench.rounds import Cost, Stopwatch, in_turns
 from tests.bench.servers import BareServer, bare_server
 from tests.parts.redis_binaries import REDIS_8_2, redis_server
+from tests.parts.rows import UNCACHED, chain_over
 
 WIDTHS: Final = (10, 50)
 LIMIT: Final = 20.0
@@ -106,13 +107,18 @@ class Workload:
         counters = Counters(monotonic=time.monotonic)
         some = self.some()
         ids = [str(i) for i in some["user_id"].to_pylist()]
-        async with store.reader(counters, connections=1) as rows:
+        async with store.reader(counters) as opened, chain_over(opened, timeout_s=TIMEOUT_S) as chain:
             reader = FeatureReader(
-                self.registry, rows, counters, now_micros=lambda: time.time_ns() // 1000, max_keys=READ_BACK
+                self.registry,
+                chain,
+                counters,
+                now_micros=lambda: time.time_ns() // 1000,
+                max_keys=READ_BACK,
+                policy=UNCACHED,
             )
-            answer = await reader.read(
-                self.registry.plan(("features",)), Request(len(ids), {"user_id": ids}, {}), TIMEOUT_S
-            )
+            now = time.monotonic()
+            plan, request = self.registry.plan(("features",)), Request(len(ids), {"user_id": ids}, {})
+            answer = await reader.read(plan, request, now, now + TIMEOUT_S)
         assert len(answer.columns) == len(self.names)
         for name, column, _ in answer.columns:
             assert column.values.tolist() == some[name.rpartition(":")[2]].to_pylist()
