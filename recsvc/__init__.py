@@ -1,5 +1,6 @@
 """recsvc: features and recommendations over gRPC. Import from here what definitions are written with."""
 
+from recsvc.registry.conditions import AllOf, AnyOf, Condition, IsPresent, IsTrue, NoneOf, Range
 from recsvc.registry.model import (
     AUTO,
     Entity,
@@ -12,6 +13,20 @@ from recsvc.registry.model import (
     RequestField,
     Sensitivity,
     Source,
+)
+from recsvc.registry.placement import (
+    Catalogue,
+    Diversity,
+    Experiment,
+    Nearest,
+    Newest,
+    Pin,
+    Placement,
+    Popular,
+    SimilarToRecent,
+    SimilarToSeeds,
+    Variant,
+    WhenStale,
 )
 from recsvc.registry.registry import Registry
 from recsvc.registry.types import (
@@ -40,17 +55,36 @@ __all__ = [
     "STRING_LIST",
     "TIMESTAMP",
     "VECTOR",
+    "AllOf",
+    "AnyOf",
+    "Catalogue",
+    "Condition",
+    "Diversity",
     "Entity",
     "Expected",
+    "Experiment",
     "Feature",
     "FeatureService",
     "FeatureType",
     "FeatureView",
+    "IsPresent",
+    "IsTrue",
+    "Nearest",
+    "Newest",
+    "NoneOf",
     "OnDemandFeature",
     "OnDemandView",
+    "Pin",
+    "Placement",
+    "Popular",
+    "Range",
     "Registry",
     "RequestField",
     "Sensitivity",
+    "SimilarToRecent",
+    "SimilarToSeeds",
     "Source",
+    "Variant",
+    "WhenStale",
     "__version__",
 ]

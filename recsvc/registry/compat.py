@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from recsvc.errors import DefinitionError
-from recsvc.registry.fingerprint import default_text, service_facts
+from recsvc.registry.fingerprint import default_text, facts, service_facts
 from recsvc.registry.model import Entity, Feature, FeatureView, OnDemandView
+from recsvc.registry.placement import Catalogue, Placement
 from recsvc.registry.registry import Registry
 
 _T = TypeVar("_T")
@@ -43,13 +44,15 @@ class Change:
 def compare(old: Registry, new: Registry) -> list[Change]:
     """Return every difference of ``new`` against ``old``.
 
-    They come in the order entities, views, on-demand, request, services, active versions.
+    They come in the order entities, views, on-demand, request, services, catalogues, placements, active versions.
     """
     changes = list(_paired("entity", old.entities, new.entities, _entity))
     changes += _paired("view", _by_label(old.views.values()), _by_label(new.views.values()), _view)
     changes += _paired("view", _computed(old), _computed(new), _on_demand)
     changes += _paired("request field", old.request, new.request, _request_field)
     changes += _paired("service", old.services, new.services, _service)
+    changes += _paired("catalogue", old.catalogues, new.catalogues, _facts)
+    changes += _paired("placement", old.placements, new.placements, _facts)
     for name in sorted(old.active.keys() & new.active.keys()):
         if old.active[name] != new.active[name]:
             changes.append(Change(f"view {name!r}", f"active version {old.active[name]} -> {new.active[name]}"))
@@ -164,3 +167,8 @@ def _service(old: Any, new: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401 
     moved = "" if gone or fresh else "order changed"
     parts = (f"removed {gone}" if gone else "", f"added {fresh}" if fresh else "", moved)
     yield f"features {', '.join(p for p in parts if p)}", False
+
+
+def _facts(old: Catalogue | Placement, new: Catalogue | Placement) -> Iterator[tuple[str, bool]]:
+    before, after = facts(old), facts(new)
+    yield from ((f"{name} {before[name]} -> {after[name]}", False) for name in before if before[name] != after[name])

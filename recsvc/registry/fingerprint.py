@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from recsvc.registry.model import (
@@ -29,7 +30,7 @@ FunctionTexts = Mapping[tuple[str, int, str], str]
 def fingerprint(definitions: Definitions, active: Mapping[str, int], functions: FunctionTexts) -> str:
     """Return 16 hexadecimal digits, the start of a SHA-256 over the canonical JSON of the definitions."""
     entities = {e.name: e for v in definitions.views for e in v.entities}
-    document = {
+    document: dict[str, Any] = {
         "entities": sorted(map(entity_facts, entities.values()), key=_by_name),
         "views": sorted(map(view_facts, definitions.views), key=_by_name),
         "on_demand": sorted((on_demand_facts(v, functions) for v in definitions.on_demand), key=_by_name),
@@ -37,6 +38,9 @@ def fingerprint(definitions: Definitions, active: Mapping[str, int], functions: 
         "request": sorted(map(request_facts, definitions.request), key=_by_name),
         "active": dict(active),
     }
+    for name, defined in (("catalogues", definitions.catalogues), ("placements", definitions.placements)):
+        if defined:
+            document[name] = sorted(map(facts, defined), key=_by_name)
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -87,6 +91,22 @@ def service_facts(service: FeatureService) -> dict[str, Any]:
 def request_facts(field: RequestField) -> dict[str, Any]:
     """Return what of a request field decides answers."""
     return {"name": field.name, "type": str(field.type)}
+
+
+def facts(value: Any) -> Any:  # noqa: ANN401  # a definition, or a part of one
+    """Return a catalogue or a placement, or a part of one, as JSON has it.
+
+    Entities count by name; 2 and 2.0 are one number.
+    """
+    if isinstance(value, Entity):
+        return value.name
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {f.name: facts(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, list | tuple):
+        return [facts(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def default_text(feature: Feature | OnDemandFeature) -> str | None:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from recsvc.registry.types import STRING, FeatureType
+
+if TYPE_CHECKING:
+    from recsvc.registry.placement import Catalogue, Placement
 
 MAX_ID_BYTES: Final = 512
 """The longest id of a STRING entity, in bytes of UTF-8."""
@@ -234,6 +237,8 @@ class Definitions:
     services: Sequence[FeatureService] = ()
     request: Sequence[RequestField] = ()
     active: Mapping[str, int] = field(default_factory=dict)
+    catalogues: Sequence[Catalogue] = ()
+    placements: Sequence[Placement] = ()
 
     @property
     def all_views(self) -> tuple[FeatureView | OnDemandView, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from cachetools import LRUCache
@@ -18,11 +19,13 @@ from recsvc.registry.model import (
     OnDemandView,
     RequestField,
 )
+from recsvc.registry.placement import Catalogue, Placement
 from recsvc.registry.plan import ReadPlan
 from recsvc.registry.planner import Planner
 from recsvc.registry.reference import REQUEST, Reference, parse
 from recsvc.registry.schema import Schema
 from recsvc.registry.validate import problems
+from recsvc.registry.validate_placements import normalized_placements
 
 PLANS_KEPT: Final = 256
 """Plans of reference lists that callers sent; they are the callers' to choose, so their number is bounded."""
@@ -39,7 +42,7 @@ class Registry:
     Raises DefinitionError with one line per mistake, all of them at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # every kind of definition
         self,
         *,
         views: Sequence[FeatureView] = (),
@@ -47,9 +50,17 @@ class Registry:
         services: Sequence[FeatureService] = (),
         request: Sequence[RequestField] = (),
         active: Mapping[str, int] | None = None,
+        catalogues: Sequence[Catalogue] = (),
+        placements: Sequence[Placement] = (),
     ) -> None:
         self.definitions = Definitions(
-            tuple(views), tuple(on_demand), tuple(services), tuple(request), dict(active or {})
+            tuple(views),
+            tuple(on_demand),
+            tuple(services),
+            tuple(request),
+            dict(active or {}),
+            tuple(catalogues),
+            tuple(placements),
         )
         found = problems(self.definitions)
         if found:
@@ -59,6 +70,8 @@ class Registry:
         self.on_demand: Mapping[ViewKey, OnDemandView] = {(v.name, v.version): v for v in defined.on_demand}
         self.services: Mapping[str, FeatureService] = {s.name: s for s in defined.services}
         self.request: Mapping[str, RequestField] = {f.name: f for f in defined.request}
+        self.catalogues: Mapping[str, Catalogue] = {c.name: c for c in defined.catalogues}
+        self.placements: Mapping[str, Placement] = normalized_placements(defined)
         self.active: Mapping[str, int] = dict([*self.views, *self.on_demand]) | dict(defined.active)
         self.entities: Mapping[str, Entity] = {e.name: e for v in defined.views for e in v.entities}
         self.join_keys: Mapping[str, Entity] = {e.join_key: e for e in self.entities.values()}
@@ -66,7 +79,11 @@ class Registry:
         self.function_texts: FunctionTexts = {  # now, while the files are what was loaded
             (v.name, v.version, f.name): function_text(f.function) for v in defined.on_demand for f in v.features
         }
-        self.fingerprint: str = fingerprint(defined, self.active, self.function_texts)
+        as_served = replace(defined, placements=tuple(self.placements.values()))
+        self.fingerprint: str = fingerprint(as_served, self.active, self.function_texts)
+        # Of all but where slates are shown: what a model was trained on does not change with that.
+        features_alone = replace(as_served, catalogues=(), placements=())
+        self.features_fingerprint: str = fingerprint(features_alone, self.active, self.function_texts)
         self._plans: LRUCache[tuple[str, ...], ReadPlan] = LRUCache(PLANS_KEPT)
         self._service_plans: dict[str, ReadPlan] = {}
 

@@ -16,6 +16,8 @@ from recsvc.registry.model import (
     RequestField,
     Source,
 )
+from recsvc.registry.placement import Catalogue, Placement
+from recsvc.registry.shape_placements import kind_problems
 from recsvc.registry.types import FeatureType
 
 _T = TypeVar("_T")
@@ -28,6 +30,8 @@ def shape_problems(definitions: Definitions) -> Iterator[str]:
     yield from _items("registry", "on_demand", definitions.on_demand, OnDemandView)
     yield from _items("registry", "services", definitions.services, FeatureService)
     yield from _items("registry", "request", definitions.request, RequestField)
+    yield from _items("registry", "catalogues", definitions.catalogues, Catalogue)
+    yield from _items("registry", "placements", definitions.placements, Placement)
     for view in _right(definitions.views, FeatureView):
         yield from _view(f"view {view.name!r}", view)
     for on_demand in _right(definitions.on_demand, OnDemandView):
@@ -36,6 +40,10 @@ def shape_problems(definitions: Definitions) -> Iterator[str]:
         yield from _items(f"service {service.name!r}", "features", service.features, str)
     for field in _right(definitions.request, RequestField):
         yield from _type(f"request field {field.name!r}", field.type)
+    for catalogue in _right(definitions.catalogues, Catalogue):
+        yield from kind_problems(catalogue)
+    for placement in _right(definitions.placements, Placement):
+        yield from kind_problems(placement)
 
 
 def _right(given: object, kind: type[_T]) -> Iterator[_T]:

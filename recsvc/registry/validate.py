@@ -22,6 +22,7 @@ from recsvc.registry.model import (
 from recsvc.registry.reference import REQUEST, is_name, parse
 from recsvc.registry.shape import shape_problems
 from recsvc.registry.types import FeatureType, Kind
+from recsvc.registry.validate_placements import placement_problems
 
 MAX_FEATURES = 2_000
 """Features of one view; the row format counts them in 16 bits, and a row must stay small."""
@@ -52,6 +53,7 @@ def problems(definitions: Definitions) -> list[str]:
     found += _cycles(definitions, known)
     for service in definitions.services:
         found += _service(service, known)
+    found += placement_problems(definitions)
     return found
 
 

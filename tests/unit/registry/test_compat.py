@@ -26,6 +26,7 @@ from recsvc import (
 from recsvc.errors import DefinitionError
 from recsvc.registry.compat import Change, compare, ensure_compatible
 from tests.unit.registry.definitions import HOUR, USER, difference, double, profile, registry
+from tests.unit.registry.placed import NEAREST, POPULAR, catalogue, placed, placement
 
 A, B, C = Feature("a", INT64, 0), Feature("b", STRING[8], "x"), Feature("c", VECTOR[4])
 
@@ -210,6 +211,32 @@ def test_services_may_change() -> None:
     ]
     assert told(service("p:a", "p:b"), service("p:b", "p:a")) == [("service 'm': features order changed", False)]
     assert told(service("p:a", "p:b"), service("p:a", "p:b")) == []
+
+
+def test_catalogues_and_placements_may_change() -> None:
+    """What they are made of is for their owners to say; each field that changed is a line, and none breaks."""
+    assert told(placed(), placed()) == []
+    assert told(placed(placements=[], catalogues=[]), placed()) == [
+        ("catalogue 'films': added", False),
+        ("placement 'home': added", False),
+    ]
+    new = placed(placement(limit=20, seen=()), placement("other"), films=catalogue(category="film:title"))
+    assert told(placed(), new) == [
+        ("catalogue 'films': category film:genres -> film:title", False),
+        ("placement 'home': limit 10 -> 20", False),
+        ("placement 'home': seen ['taste:recent'] -> []", False),
+        ("placement 'other': added", False),
+    ]
+    assert told(new, placed())[-1] == ("placement 'other': removed", False)
+
+
+def test_a_change_within_a_source_shows_both() -> None:
+    """A weight that changed is seen in the line."""
+    new = placed(placement(sources=[POPULAR, NEAREST]))
+    ((line, breaking),) = told(placed(), new)
+    assert not breaking
+    assert line.startswith("placement 'home': sources [{'kind': 'Nearest', 'name': 'near', ")
+    assert " -> [{'kind': 'Popular', 'name': 'pop', " in line
 
 
 def test_a_change_reads_as_a_line() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,30 @@ from recsvc import (
     FLOAT64,
     INT64,
     STRING,
+    AnyOf,
+    Condition,
+    Diversity,
     Entity,
     Expected,
+    Experiment,
     Feature,
     FeatureService,
     FeatureView,
+    Newest,
+    NoneOf,
     OnDemandFeature,
     OnDemandView,
+    Pin,
+    Range,
     Registry,
     RequestField,
     Sensitivity,
     Source,
+    Variant,
+    WhenStale,
 )
 from tests.unit.registry.definitions import Array, difference, double
+from tests.unit.registry.placed import NEAREST, POPULAR, catalogue, placed, placement
 
 HOUR = timedelta(hours=1)
 
@@ -180,3 +192,54 @@ def test_two_functions_that_differ_in_a_constant_differ() -> None:
     prints = [made(computed=c).fingerprint for c in computed]
     assert prints[0] == prints[2] != prints[1]
     assert made(computed={"function": double, "inputs": {"a": "film:mean"}}).fingerprint not in prints
+
+
+def test_registries_without_placements_keep_their_fingerprint() -> None:
+    """Servers and stores that were there before placements agree with those that know them."""
+    assert made().fingerprint == "4de5c936772df83f"
+    assert made(more={"catalogues": [], "placements": ()}).fingerprint == made().fingerprint
+
+
+PLACED: dict[str, Registry] = {
+    "none": placed(catalogues=[], placements=[]),
+    "catalogue alone": placed(placements=[]),
+    "usual": placed(),
+    "popularity": placed(films=catalogue(popularity="film:year")),
+    "filterable": placed(films=catalogue(filterable=["film:year"])),
+    "name": placed(placement("other")),
+    "limit": placed(placement(limit=11)),
+    "weight": placed(placement(sources=[NEAREST, replace(POPULAR, weight=0.75)])),
+    "kind of source": placed(placement(sources=[NEAREST, Newest("pop")])),
+    "order of sources": placed(placement(sources=[POPULAR, NEAREST])),
+    "timeout": placed(placement(sources=[replace(NEAREST, timeout=HOUR), POPULAR])),
+    "filter": placed(placement(filters=[Condition("film:year", AnyOf([1]))])),
+    "filter's kind": placed(placement(filters=[Condition("film:year", NoneOf([1]))])),
+    "filter's value": placed(placement(filters=[Condition("film:year", AnyOf([2]))])),
+    "filter's time": placed(placement(filters=[Condition("film:out", Range(min=datetime(2026, 1, 1, tzinfo=UTC)))])),
+    "ranker": placed(placement(ranker="linear")),
+    "seen": placed(placement(seen=())),
+    "allow seen": placed(placement(allow_seen=True)),
+    "no user": placed(placement(user=None, sources=[POPULAR], seen=(), seen_pairs=(), service=None)),
+    "diversity": placed(placement(diversity=Diversity("films", 0.5))),
+    "pin": placed(placement(pins=[Pin("1", 2)])),
+    "experiment": placed(placement(experiments=[Experiment("e", "s", [Variant("b", [(0, 10)])])])),
+    "share": placed(placement(experiments=[Experiment("e", "s", [Variant("b", [(0, 11)])])])),
+    "stale": placed(placement(when_stale=WhenStale.LEAVE_OUT)),
+}
+
+
+def test_each_change_of_a_placement_has_a_fingerprint_of_its_own() -> None:
+    """Everything in catalogues and placements can change a slate, so it counts."""
+    assert len({one.fingerprint for one in PLACED.values()}) == len(PLACED)
+
+
+def test_how_a_placement_is_written_does_not_count() -> None:
+    """The order of placements in the file, lists and tuples, and an integer for a float are the same definitions."""
+    one = placed(placement(), placement("other"))
+    assert placed(placement("other"), placement()).fingerprint == one.fingerprint
+    assert placed(placement(sources=(NEAREST, POPULAR))).fingerprint == placed().fingerprint
+    weights = [placed(placement(sources=[replace(POPULAR, weight=w)])).fingerprint for w in (2, 2.0)]
+    assert weights[0] == weights[1]
+    times = [datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 1, tzinfo=timezone(HOUR))]
+    filters = [placement(filters=[Condition("film:out", Range(max=time))]) for time in times]
+    assert placed(filters[0]).fingerprint == placed(filters[1]).fingerprint
