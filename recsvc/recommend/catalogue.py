@@ -1,0 +1,108 @@
+"""All items that may be recommended, with what is known of them in memory: one immutable snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsvc.recommend.copy_on_write import Places
+from recsvc.recommend.dictionary import NO_CODE, Mask
+from recsvc.recommend.item_column import ItemColumn, StringColumn
+from recsvc.recommend.list_column import ListColumn
+from recsvc.recommend.popularity import Popularity
+
+UNKNOWN = -1
+"""The place of an item that the catalogue has not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalogue:
+    """A snapshot of a catalogue; all arrays are by *place*, the index of an item, and read-only.
+
+    * ``version``: grows with every change. ``generation``: as long as it stays, an item keeps its place, also after it
+      was deleted and came back; new ones are appended.
+    * ``ids``: canonical text of each place. ``exists``: which of them are items now; the others were deleted.
+    * ``allowed``: which may be recommended at all: they exist, and are available where the catalogue says what that is.
+    * ``columns``: by reference (``view:feature``). ``category``: the reference of that column, or None.
+    * ``first_seen_micros``: when each was first put in (µs since 1970).
+    """
+
+    name: str
+    version: int
+    generation: int
+    ids: npt.NDArray[np.object_]
+    exists: Mask
+    allowed: Mask
+    columns: Mapping[str, ItemColumn]
+    ranked: Popularity
+    first_seen_micros: npt.NDArray[np.int64]
+    category: str | None
+    index: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        there, allowed = int(self.exists.sum()), int(self.allowed.sum())
+        return f"Catalogue({self.name!r}, version {self.version}.{self.generation}, {there} items, {allowed} allowed)"
+
+    def __len__(self) -> int:
+        """How many places there are, those of deleted items included."""
+        return len(self.ids)
+
+    @property
+    def popularity(self) -> npt.NDArray[np.float64]:
+        """Of each item, finite; 0 where there is none."""
+        return self.ranked.values
+
+    @property
+    def by_popularity(self) -> Places:
+        """All places, the most popular item first, ties by place; those that are not allowed included."""
+        return self.ranked.order
+
+    def places(self, ids: Sequence[str]) -> Places:
+        """Return the place of each item, UNKNOWN (-1) where there is no such item."""
+        found = self.kept_places(ids)
+        known = np.flatnonzero(found != UNKNOWN)
+        found[known[~self.exists[found[known]]]] = UNKNOWN
+        return found
+
+    def kept_places(self, ids: Sequence[str]) -> Places:
+        """Return the place of each item, also where it was deleted: it will be there again if it comes back.
+
+        For what is kept as long as ``generation`` and the number of places stay, such as the places of an index.
+        """
+        found = np.fromiter((self.index.get(text, UNKNOWN) for text in ids), np.int64, len(ids))
+        found[found >= len(self)] = UNKNOWN  # the index is shared with younger snapshots
+        return found
+
+    def id_texts(self, places: Places) -> list[str]:
+        """Return the ids of the items at ``places``."""
+        texts: list[str] = self.ids[places].tolist()
+        return texts
+
+    def categories(self, places: Places) -> npt.NDArray[np.int64]:
+        """Return a code for the category of each item (of a list: its first), UNKNOWN (-1) where it has none.
+
+        The same category has the same code in this snapshot, maybe another one in the next.
+        """
+        column = self._category()
+        if column is None:
+            return np.full(len(places), UNKNOWN, np.int64)
+        codes = column.first_codes(places)
+        codes[codes == NO_CODE] = UNKNOWN
+        return codes
+
+    def category_name(self, code: int) -> str | None:
+        """Return the category that ``categories`` gave ``code``; None for UNKNOWN."""
+        column = self._category()
+        if column is None or code == UNKNOWN:
+            return None
+        name: str = column.dictionary.value(code)
+        return name
+
+    def _category(self) -> StringColumn | ListColumn | None:
+        column = None if self.category is None else self.columns[self.category]
+        if column is None or isinstance(column, StringColumn | ListColumn):
+            return column
+        raise TypeError(f"the category {self.category} is {column.type}, not STRING or STRING_LIST")
