@@ -1,0 +1,163 @@
+"""Index directories: written once under another name, never changed, and opened as memory that all workers share.
+
+``<root>/<version>/`` has manifest.json, ``vectors.npy``, the ids, a self-test, and the lists where there are any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsvc.recommend.index import manifest as manifests
+from recsvc.recommend.index.arrays import map_array
+from recsvc.recommend.index.errors import BadIndexError
+from recsvc.recommend.index.exact import ExactIndex
+from recsvc.recommend.index.id_table import IdTable
+from recsvc.recommend.index.manifest import FileSum, Manifest
+from recsvc.recommend.index.self_test import DEPTH, SLACK, SelfTest, self_test
+from recsvc.recommend.index.stored import Stored
+from recsvc.recommend.index.table import VectorTable
+
+_CHUNK: Final = 1 << 20
+_VECTORS: Final = "vectors.npy"
+_ID_TEXT: Final = "id_text.npy"
+_ID_ENDS: Final = "id_ends.npy"
+_QUERIES: Final = "test_queries.npy"
+_BEST: Final = "test_best.npy"
+
+
+def write(root: Path, index: Stored, queries: NDArray[np.float32]) -> Path:
+    """Write an index to ``root/<its version>``, whole or not at all, and return that directory.
+
+    ``queries`` float32[m, d] become its self-test; what it finds of their true best is kept as what to expect of it.
+    Raises BadIndexError where the version is there already, or the disk refuses.
+    """
+    manifests.check_version(index.version)
+    final = root / index.version
+    if final.exists():
+        raise BadIndexError(f"index {final} exists: an index is never changed; build it under another version")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{index.version}-", dir=root))
+    except OSError as error:
+        raise BadIndexError(f"index {final}: cannot be written: {error.strerror}") from None
+    try:
+        _fill(unfinished, index, self_test(index.table, queries))
+        unfinished.chmod(0o755)  # mkdtemp's is for its maker alone; servers may run as somebody else
+        unfinished.rename(final)
+        _flush(root)
+    except OSError as error:
+        raise BadIndexError(f"index {final}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return final
+
+
+def _fill(directory: Path, index: Stored, test: SelfTest) -> None:
+    table, ids = index.table, IdTable.of(index.table.ids)
+    np.save(directory / _VECTORS, table.vectors, allow_pickle=False)
+    np.save(directory / _ID_TEXT, ids.text, allow_pickle=False)
+    np.save(directory / _ID_ENDS, ids.ends, allow_pickle=False)
+    np.save(directory / _QUERIES, test.queries, allow_pickle=False)
+    np.save(directory / _BEST, test.best, allow_pickle=False)
+    ivf = index.save_lists(directory)
+    files = {path.name: FileSum(path.stat().st_size, _sha256(path)) for path in sorted(directory.iterdir())}
+    about = Manifest(
+        version=index.version,
+        metric=table.metric,
+        dimension=table.dimension,
+        count=len(table),
+        longest=table.longest,
+        recall=test.recall(index),
+        ivf=ivf,
+        files=files,
+    )
+    (directory / manifests.NAME).write_text(manifests.encode(about), encoding="utf-8")
+    for path in [*directory.iterdir(), directory]:
+        _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def open_index(directory: Path, *, checksums: bool = True) -> Stored:
+    """Open an index directory, memory-mapped, and ask it its self-test.
+
+    ``checksums=False`` compares sizes only: for workers, after the process that starts them has looked once; on a
+    damaged file of the right size faiss may crash. Raises BadIndexError with one line that says what is wrong.
+    """
+    about = manifests.read(directory)
+    if about.version != directory.resolve().name:
+        raise BadIndexError(f"index {directory}: it is version {about.version!r}, so that must be its name")
+    for name in sorted({_VECTORS, _ID_TEXT, _ID_ENDS, _QUERIES, _BEST} - about.files.keys()):
+        raise BadIndexError(f"index {directory}: the manifest does not list {name}; build the index anew")
+    _check_files(directory, about.files, checksums=checksums)
+    table, test = _table(directory, about), _self_test(directory, about)
+    index = _index(directory, about, table)
+    found = test.recall(index)
+    if found < about.recall - SLACK:
+        raise BadIndexError(
+            f"index {directory}: its self-test finds {found:.3f} of the true best, "
+            f"{about.recall:.3f} when it was built; build it anew"
+        )
+    return index
+
+
+def _index(directory: Path, about: Manifest, table: VectorTable) -> Stored:
+    if about.ivf is None:
+        return ExactIndex(table, version=about.version)
+    try:
+        from recsvc.recommend.index import faiss_files  # noqa: PLC0415 - faiss is an extra
+    except ImportError:
+        raise BadIndexError(f"index {directory} needs faiss: pip install 'recsvc[index]'") from None
+    return faiss_files.load(directory, about.ivf, table, version=about.version)
+
+
+def _check_files(directory: Path, files: Mapping[str, FileSum], *, checksums: bool) -> None:
+    for name, expected in files.items():
+        path = directory / name
+        try:
+            size = path.stat().st_size
+            if size != expected.size:
+                raise BadIndexError(
+                    f"index {directory}: {name} has {size} bytes, the manifest says {expected.size}: copy it again"
+                )
+            if checksums and _sha256(path) != expected.sha256:
+                raise BadIndexError(f"index {directory}: {name} does not have the manifest's SHA-256: copy it again")
+        except OSError as error:
+            raise BadIndexError(f"index {directory}: cannot read {name}: {error.strerror}") from None
+
+
+def _table(directory: Path, about: Manifest) -> VectorTable:
+    text = map_array(directory / _ID_TEXT, np.uint8, None)
+    ends = map_array(directory / _ID_ENDS, np.int64, about.count)
+    if len(text) != (ends[-1] if len(ends) else 0):
+        raise BadIndexError(f"index {directory}: {_ID_TEXT} has {len(text)} bytes, {_ID_ENDS} tells otherwise")
+    vectors = map_array(directory / _VECTORS, np.float32, about.count, about.dimension)
+    return VectorTable(IdTable(text, ends), vectors, about.metric, about.longest)
+
+
+def _self_test(directory: Path, about: Manifest) -> SelfTest:
+    queries = map_array(directory / _QUERIES, np.float32, None, about.dimension)
+    return SelfTest(queries, map_array(directory / _BEST, np.int64, len(queries), min(DEPTH, about.count)))

@@ -1,0 +1,65 @@
+"""What every vector index can do, wherever its vectors are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsvc.recommend.index.metric import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found, best first, equal scores by place: int64[m] places and their float32[m] scores."""
+
+    places: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+class VectorIndex(Protocol):
+    """Vectors of items under one metric. It never changes; any thread may search it.
+
+    A place is the number of an item in ``ids``. Items without a vector are not in the index, so its places are not
+    those of the catalogue.
+    """
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The canonical id text of each item, by place."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of vectors and queries."""
+        ...
+
+    @property
+    def metric(self) -> Metric:
+        """What scores mean; higher is better under each."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Which build of the index this is."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Hits:
+        """Return the ``k`` best places for a query float32[d], of those that ``allowed`` bool[n] permits (None: all).
+
+        Fewer than ``k`` only where fewer are allowed. Never a place twice, a place that is not allowed, or a score
+        that is not finite. Raises BadQueryError where an argument does not fit the index.
+        """
+        ...
+
+    def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the float32[m, d] vectors at places; unit vectors where the metric is COSINE."""
+        ...

@@ -1,0 +1,99 @@
+"""Which version of an index is served: the file CURRENT beside the versions names it, and is swapped in one step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recsvc.recommend.index import manifest as manifests
+from recsvc.recommend.index.directory import open_index
+from recsvc.recommend.index.errors import BadIndexError
+from recsvc.recommend.index.protocol import VectorIndex
+
+CURRENT: Final = "CURRENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """The index to serve from now on (None: there is none), and why it is not the newest, if it is not."""
+
+    index: VectorIndex | None
+    problem: str | None = None
+
+
+def publish(root: Path, version: str) -> None:
+    """Make a version that was written the one to serve. Whoever reads CURRENT sees the old name or the new one.
+
+    Raises BadIndexError where there is no index of that version, or the disk refuses.
+    """
+    manifests.check_version(version)
+    manifests.read(root / version)
+    try:
+        _replace(root / CURRENT, f"{version}\n")
+    except OSError as error:
+        raise BadIndexError(f"index {root}: cannot write {CURRENT}: {error.strerror}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.chmod(0o644)  # mkstemp's is for its maker alone
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def newest(root: Path) -> Path | None:
+    """Return the directory of the published version, None where none is. Raises BadIndexError where CURRENT is bad."""
+    try:
+        version = (root / CURRENT).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        raise BadIndexError(f"index {root}: cannot read {CURRENT}; publish a version again") from None
+    try:
+        manifests.check_version(version)
+    except BadIndexError as error:
+        raise BadIndexError(f"index {root}: {CURRENT} names no version: {error}") from None
+    return root / version
+
+
+def reopen(root: Path, serving: VectorIndex | None, *, checksums: bool = True) -> Reopened:
+    """Open the published version unless it is the one that is served; keep the one that is served if it is bad.
+
+    An index that was replaced goes when the last search lets go of it: its memory is only mapped.
+    """
+    try:
+        directory = newest(root)
+        if directory is None:
+            return Reopened(serving, None if serving is None else f"index {root}: {CURRENT} is gone")
+        if serving is not None and serving.version == directory.name:
+            return Reopened(serving)
+        return Reopened(open_index(directory, checksums=checksums))
+    except BadIndexError as error:
+        return Reopened(serving, str(error))
+
+
+def prune(root: Path, keep: int) -> list[Path]:
+    """Remove all but the published version and the ``keep`` written last beside it, and return what was removed.
+
+    A process that has one of them open keeps its memory. Raises BadIndexError where CURRENT is bad.
+    """
+    current = newest(root)
+    versions = [path for path in root.iterdir() if (path / manifests.NAME).is_file() and not path.name.startswith(".")]
+    others = sorted((path for path in versions if path != current), key=lambda path: path.stat().st_mtime_ns)
+    removed = others[: max(0, len(others) - keep)]
+    for path in removed:
+        # The manifest first: what is half gone is no version any more.
+        (path / manifests.NAME).unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+    return removed

@@ -1,0 +1,159 @@
+"""The index over lists: that it probes, completes what is short, and fits its planner to what it measures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from recsvc.recommend.index.exact import ExactIndex
+from recsvc.recommend.index.fit import FitSettings, fit_gathering, item_queries
+from recsvc.recommend.index.lift import Lift
+from recsvc.recommend.index.metric import Metric
+from recsvc.recommend.index.planner import Planner, Step
+from recsvc.recommend.index.protocol import Hits, VectorIndex
+from recsvc.recommend.index.table import VectorTable, question, vector_table
+from tests.parts.vector_indexes import exact, planned, queries_for
+
+N, D = 4_000, 6
+
+
+def spread_table(metric: Metric) -> VectorTable:
+    """Make vectors of spread lengths."""
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(N, D)) * np.exp(0.8 * rng.normal(size=(N, 1)))
+    return vector_table([str(n) for n in range(N)], vectors, metric)
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_a_small_share_finds_less_and_is_still_full(metric: Metric, tmp_path: Path) -> None:
+    """Searches do go through the lists: with few of them probed the answer is full, but not all of it is the best."""
+    table = spread_table(metric)
+    index = planned(table, tmp_path).with_planner(Planner(0, 500, [Step(1.0, 1e-9, 1e-9), Step(1e-9, 1e-9, 1e-9)]))
+    truth = exact(table, tmp_path)
+    recall = []
+    for query in queries_for(table, 30):
+        hits, best = index.search(query, 10), truth.search(query, 10)
+        assert len(hits) == 10
+        recall.append(np.isin(best.places, hits.places).mean())
+    assert 0.1 < np.mean(recall) < 0.9
+
+
+def test_what_the_lists_find_too_little_of_is_completed(tmp_path: Path) -> None:
+    """Where the probed lists hold fewer survivors than the sample made believe, the answer is the exact one."""
+    table = spread_table(Metric.COSINE)
+    index = planned(table, tmp_path).with_planner(Planner(0, 500, [Step(1.0, 1e-9, 1e-9), Step(1e-9, 1e-9, 1e-9)]))
+    truth, query = exact(table, tmp_path), queries_for(table, 1)[0]
+    order = truth.search(query, N).places
+    allowed = np.zeros(N, dtype=np.bool_)
+    allowed[order[[0, *range(N // 2, N)]]] = True
+    index._lists = replace(index._lists, sample=order[:1], sample_lists=index._lists.sample_lists[order[:1]])
+    asked = question(table, query, 60, allowed)
+    assert len(index._probe(asked.query, asked)) < 60
+    assert index.search(query, 60, allowed).places.tolist() == truth.search(query, 60, allowed).places.tolist()
+
+
+@given(metric=st.sampled_from(Metric), seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1e-12, 1.0, 1e12]))
+def test_lifted_the_nearest_has_the_best_score(metric: Metric, seed: int, size: float) -> None:
+    """Distances between lifted vectors and query fall where scores rise, at any size of the numbers."""
+    rng = np.random.default_rng(seed)
+    vectors = size * rng.normal(size=(50, 4)) * np.exp(rng.normal(size=(50, 1)))
+    table = vector_table([str(n) for n in range(50)], vectors, metric)
+    query = (size * rng.normal(size=4)).astype(np.float32)
+    lift = Lift.of(table)
+    point = lift.query(question(table, query, 1, None))
+    assert point is not None
+    lifted = lift.vectors(table.vectors)
+    distances = ((lifted.astype(np.float64) - point) ** 2).sum(axis=1)
+    hits = ExactIndex(table, version="v").search(query, 50)
+    assert np.all(np.diff(distances[hits.places]) >= -1e-5)
+
+
+def test_vectors_of_one_length_need_no_dimension_more() -> None:
+    """Unit vectors are searched as they are, by inner product and by cosine; others get a dimension for it."""
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(100, 5))
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = [str(n) for n in range(100)]
+    assert not Lift.of(vector_table(ids, units, Metric.INNER_PRODUCT)).lifted
+    assert not Lift.of(vector_table(ids, vectors, Metric.COSINE)).lifted
+    assert not Lift.of(vector_table(ids, vectors, Metric.L2)).lifted
+    assert Lift.of(vector_table(ids, vectors, Metric.INNER_PRODUCT)).lifted
+    assert Lift.of(vector_table(ids, units * (np.arange(100) > 0)[:, None], Metric.COSINE)).lifted
+
+
+def test_shares_grow_as_fewer_pass(tmp_path: Path) -> None:
+    """Fitted shares never fall with the pass rate, the far ones are no smaller, and the planner has no problem."""
+    planner = planned(spread_table(Metric.L2), tmp_path).planner
+    shares = [step.share for step in planner.steps]
+    assert planner.problem() is None
+    assert shares == sorted(shares)
+    assert all(step.far >= step.share for step in planner.steps)
+    assert shares[0] < 0.9
+
+
+class Timed:
+    """An exact index whose searches take as long as they are told to, on a clock of its own."""
+
+    def __init__(self, inner: ExactIndex, clock: list[float], per_survivor_s: float, base_s: float) -> None:
+        self._inner, self._clock, self._cost = inner, clock, (per_survivor_s, base_s)
+        self.ids, self.dimension, self.metric, self.version = inner.ids, inner.dimension, inner.metric, inner.version
+        self.vectors = inner.vectors
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Hits:
+        """Search, and let the time go by that it costs."""
+        passing = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        self._clock[0] += self._cost[0] * passing + self._cost[1]
+        return self._inner.search(query, k, allowed)
+
+
+@pytest.mark.parametrize(
+    ("base_s", "least", "most"),
+    [
+        pytest.param(0.0, 0, 0, id="lists always faster"),
+        pytest.param(0.1, 300, 500, id="lists faster from a tenth on"),
+        pytest.param(9.0, N, N, id="lists never faster"),
+    ],
+)
+def test_gathering_ends_where_lists_are_faster(base_s: float, least: int, most: int) -> None:
+    """The threshold is the most survivors, of those tried, that are scored no slower than lists are probed."""
+    table = spread_table(Metric.L2)
+    inner, clock = ExactIndex(table, version="v"), [0.0]
+    scoring: VectorIndex = Timed(inner, clock, 2e-4, 1e-9)
+    lists: VectorIndex = Timed(inner, clock, 0.0, base_s)
+    rng = np.random.default_rng(4)
+    found = fit_gathering(
+        scoring, lists, queries_for(table, 3), settings=FitSettings(), rng=rng, clock=lambda: clock[0]
+    )
+    assert least <= found <= most
+
+
+def test_a_build_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    """Nothing in a build is random but what comes from its generator."""
+    table = spread_table(Metric.COSINE)
+    assert repr(planned(table, tmp_path)) == repr(planned(table, tmp_path))
+
+
+def test_item_queries_are_vectors_of_the_index() -> None:
+    """For want of real queries, some of the items stand in; never more than there are."""
+    table = spread_table(Metric.L2)
+    queries = item_queries(table, 10, np.random.default_rng(5))
+    assert queries.shape == (10, D)
+    assert all((table.vectors == query).all(axis=1).any() for query in queries)
+    assert len(item_queries(table, 2 * N, np.random.default_rng(5))) == N
+
+
+def test_with_planner_leaves_the_first_as_it_was(tmp_path: Path) -> None:
+    """An index does not change: another planner is another index."""
+    index = planned(spread_table(Metric.L2), tmp_path)
+    before = index.planner
+    other = index.with_planner(replace(before, depth=7))
+    assert (index.planner, other.planner.depth) == (before, 7)
