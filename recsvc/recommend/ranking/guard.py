@@ -1,0 +1,62 @@
+"""Keeps a failing model from costing a slate: the pipeline gets its scores, or the reason why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from recsvc.recommend.ranking.card import Floats
+from recsvc.recommend.ranking.ranker import Contributions, Ranker
+
+
+class RankFailure(Enum):
+    """Why there are no scores."""
+
+    RAISED = "RAISED"
+    NOT_FINITE = "NOT_FINITE"
+    WRONG_SHAPE = "WRONG_SHAPE"
+
+
+class Ranking(NamedTuple):
+    """Scores (float64[n], all finite), or None and why there are none.
+
+    ``detail`` is for a log, never for a caller: it may have an exception's text in it.
+    """
+
+    scores: Floats | None
+    failure: RankFailure | None = None
+    detail: str = ""
+
+
+class GuardedRanker:
+    """Asks ``inner``, and makes a value of whatever goes wrong in it."""
+
+    def __init__(self, inner: Ranker) -> None:
+        self.inner = inner
+
+    def __repr__(self) -> str:
+        return f"GuardedRanker({self.inner!r})"
+
+    def rank(self, matrix: Floats, names: Sequence[str]) -> Ranking:
+        """Return the scores of ``inner``, or why it has none for these rows; never raises an Exception."""
+        try:
+            scores = np.asarray(self.inner.rank(matrix, names), np.float64)
+        except Exception as error:  # noqa: BLE001  # a model is its owner's: anything can come out of it, and it costs its order only
+            return Ranking(None, RankFailure.RAISED, f"{type(error).__name__}: {error}")
+        if scores.shape != matrix.shape[:1]:
+            return Ranking(None, RankFailure.WRONG_SHAPE, f"scores of {scores.shape} for a matrix of {matrix.shape}")
+        wrong = int(np.count_nonzero(~np.isfinite(scores)))
+        if wrong:
+            return Ranking(None, RankFailure.NOT_FINITE, f"{wrong} of {len(scores)} scores are not finite")
+        return Ranking(scores)
+
+    def contributions(self, matrix: Floats, names: Sequence[str]) -> Contributions | None:
+        """Return the contributions of ``inner``; None where it has none, fails, or one is not finite."""
+        try:
+            found = self.inner.contributions(matrix, names)
+        except Exception:  # noqa: BLE001  # as above, and an explanation is worth less than a slate
+            return None
+        return None if found is None or not np.isfinite(found.values).all() else found
