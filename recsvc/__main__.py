@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
+# Before numpy comes: searches have threads of their own, and more than one each would fight for the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main() -> int:

@@ -6,8 +6,12 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from recsvc.config import Settings
@@ -21,6 +25,9 @@ from recsvc.online.policy import ViewPolicy
 from recsvc.online.reader import Chain
 from recsvc.online.redis_connect import ConnectionSettings, parse
 from recsvc.online.redis_open import OpenRedis, OpenStore, open_redis
+from recsvc.online.redis_whole_view import RedisWholeView
+from recsvc.recommend.page_token import MIN_KEY, PageTokens
+from recsvc.recommend.serving import Places, Recommending
 from recsvc.registry.compat import Change as DefinitionChange
 from recsvc.registry.compat import ensure_compatible
 from recsvc.registry.loader import load as load_registry
@@ -61,7 +68,10 @@ async def running(settings: Settings, spec: str, registry: Registry | None = Non
         store = await stack.enter_async_context(redis.reader(counters))
         chain = ReadChain(chain_settings(settings), _surroundings(counters), _behind(store, redis))
         stack.push_async_callback(chain.close)
-        app = App(settings, spec, FeatureReaders(chain, counters, settings), registry)
+        recommending = _recommending(settings, redis)
+        stack.push_async_callback(recommending.close)
+        await recommending.adopt(registry)
+        app = App(settings, spec, FeatureReaders(chain, counters, settings), registry, recommending)
         await stack.enter_async_context(app.serving(redis))
         yield app
 
@@ -93,16 +103,29 @@ class FeatureReaders:
 class App:
     """A server: the definitions that answer now, and the gRPC face. ``running`` makes one."""
 
-    def __init__(self, settings: Settings, spec: str, readers: FeatureReaders, registry: Registry) -> None:
+    def __init__(  # what it serves with
+        self,
+        settings: Settings,
+        spec: str,
+        readers: FeatureReaders,
+        registry: Registry,
+        recommending: Recommending,
+    ) -> None:
         self._settings = settings
         self._spec = spec
         self._readers = readers
+        self._recommending = recommending
         self._reader = readers.of(registry)
         calls = Calls()
         handlers = Handlers(
             calls, default_deadline_s=settings.default_deadline_ms / 1000, margin_s=settings.deadline_margin_ms / 1000
         )
-        servicer = ServingServicer(lambda: self._reader, _limits(settings))
+        servicer = ServingServicer(
+            lambda: self._reader,
+            _limits(settings),
+            lambda: recommending.recommender,
+            overrides=settings.experiment_overrides == "allowed",
+        )
         handler = servicer.generic_handler(handlers)
         self._rpc = RpcServer(handler, calls, listen=settings.listen, max_request_bytes=settings.max_request_bytes)
         self._reload_wanted = asyncio.Event()
@@ -147,7 +170,10 @@ class App:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
             # In a thread: it is the user's code, and even a fast one would hold up all calls.
-            self._reader = await asyncio.to_thread(self._reloaded, self._reader)
+            reader = await asyncio.to_thread(self._reloaded, self._reader)
+            if reader is not self._reader:
+                await self._recommending.adopt(reader.registry)  # first, for calls with the new ones need it
+                self._reader = reader
 
     def _reloaded(self, current: FeatureReader) -> FeatureReader:
         """Return the reader of what the definitions are now; ``current`` where they cannot be served."""
@@ -225,6 +251,23 @@ def _behind(store: OpenStore, redis: OpenRedis) -> NamedStore | Router:
     if store.router is None:
         raise AssertionError("a store is a single server or a cluster")
     return store.router
+
+
+def _recommending(settings: Settings, redis: OpenRedis) -> Recommending:
+    """Return what makes slates, not yet for any definitions. Raises ConfigError."""
+    key = settings.page_token_key.encode() or secrets.token_bytes(MIN_KEY)
+    return Recommending(
+        Places(
+            *(Path(d) if d else None for d in (settings.index_dir, settings.model_dir, settings.impressions_dir)),
+        ),
+        PageTokens([key]),
+        partial(RedisWholeView, redis.client),
+        now_micros=now_micros,
+        clock=time.monotonic,
+        random=random.Random(),  # noqa: S311  # seeds of what is drawn, keeps no secret
+        target_s=settings.recommend_target_ms / 1000,
+        owner=re.sub(r"[^A-Za-z0-9_]", "_", settings.listen)[:64],
+    )
 
 
 def _surroundings(counters: Counters) -> Surroundings:

@@ -104,6 +104,20 @@ class Settings:
     )
     max_id_bytes: int = _setting(512, "bytes that an id of a STRING entity may have", minimum=1, maximum=512)
     max_request_bytes: int = _setting(1_048_576, "bytes that a request may have", minimum=1_024)
+    index_dir: str = _setting("", "directory of vector indexes, one directory of versions for each; empty: none")
+    model_dir: str = _setting("", "directory of model bundles, one directory for each; empty: none")
+    page_token_key: str = _setting(
+        "",
+        "secret of at least 16 characters that page tokens are signed with, the same on all replicas; empty: one is"
+        " made up, and pages go on only on this server",
+    )
+    recommend_target_ms: int = _setting(
+        50, "how long a slate may take; while more than 5 % take longer, fewer candidates are ranked", minimum=1
+    )
+    impressions_dir: str = _setting("", "directory for what was recommended, as rotating JSON lines; empty: not kept")
+    experiment_overrides: str = _setting(
+        "refused", "whether callers may choose variants of experiments", choices=("refused", "allowed")
+    )
     lame_duck_s: float = _setting(0.5, "after SIGTERM: how long to serve on while health says NOT_SERVING", minimum=0)
     refuse_s: float = _setting(
         1.0, "after that: how long new calls get UNAVAILABLE before connections close", minimum=0

@@ -14,26 +14,34 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from recsvc import config
 from recsvc.app import App, connection_settings, now_micros, running
 from recsvc.cli.get import print_footer, print_row, text_of
+from recsvc.cli.recommend import print_slate
 from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, set_up_logging, stop_event
-from recsvc.client import AsyncClient, FeatureBatch, Source, Status
+from recsvc.client import AsyncClient, Explain, FeatureBatch, Source, Status, any_of
 from recsvc.demo import definitions
 from recsvc.demo.data import DemoData, open_data
 from recsvc.demo.synthetic import write_dataset
 from recsvc.online.redis_open import OpenRedis, open_redis
+from recsvc.recommend.index.directory import write
+from recsvc.recommend.index.exact import ExactIndex
+from recsvc.recommend.index.metric import Metric
+from recsvc.recommend.index.published import publish
+from recsvc.recommend.index.table import vector_table
 from recsvc.rpc.listening import ensure_free
 
-SPEC: Final = "recsvc.demo.definitions:registry"
+SPEC: Final = "recsvc.demo.placements:registry"
 INTERRUPTED: Final = 130
 SEED: Final = 7
 EXAMPLE_USER: Final = 196
 MAX_FILMS: Final = 500
 SHOWN_ROWS: Final = 8
+SHOWN_OF_FILMS: Final = ("film:title", "film:genres")
 SHOWN_COLUMNS: Final = (
     "activity:rating_mean",
     "film_stats:rating_mean",
@@ -88,7 +96,9 @@ async def _demo(settings: config.Settings, directory: Path | None, *, once: bool
         async with open_redis(settings.redis, connection_settings(settings)) as redis:
             await _load(console, redis, data)
             films = _ids(data)
-            async with running(replace(settings, redis=redis.url), SPEC) as app:
+            indexes = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recsvc-demo-index-")))
+            _index(data, indexes / "genres")
+            async with running(replace(settings, redis=redis.url, index_dir=str(indexes)), SPEC) as app:
                 _say(console, announcement(app))
                 await _show_calls(console, app.address, films)
                 if not once:
@@ -115,6 +125,17 @@ def _data(console: Console, directory: Path | None, stack: ExitStack) -> DemoDat
 def _ids(data: DemoData) -> Sequence[int]:
     films: list[int] = data.compute(definitions.FILM_FACTS).column("item_id").to_pylist()
     return films[:MAX_FILMS]
+
+
+def _index(data: DemoData, root: Path) -> None:
+    """Publish an index of films by their genres."""
+    table = data.compute(definitions.FILM_FACTS)
+    ids, genres = (table.column(name).to_pylist() for name in ("item_id", "genres"))
+    vectors = np.array([[genre in named for genre in definitions.GENRES] for named in genres], np.float32)
+    known = np.flatnonzero(vectors.any(axis=1))
+    index = ExactIndex(vector_table([str(ids[i]) for i in known], vectors[known], Metric.COSINE), version="demo")
+    write(root, index, vectors[known[:10]])
+    publish(root, index.version)
 
 
 async def _load(console: Console, redis: OpenRedis, data: DemoData) -> None:
@@ -149,6 +170,14 @@ async def _show_calls(console: Console, address: str, films: Sequence[int]) -> N
         title = f"GetFeaturesBatch: user {EXAMPLE_USER} x {batch.rows} films, service ranking: {len(batch)} features"
         _say(console, f"\n{title} in {took.total_seconds() * 1000:.1f} ms")
         _print_batch(console, batch, films)
+        _say(console, f"\nRecommend: user {EXAMPLE_USER}, placement home")
+        print_slate(
+            console, await client.recommend("home", EXAMPLE_USER, features=SHOWN_OF_FILMS, explain=Explain.REASONS)
+        )
+        comedies = [any_of("film:genres", ["Comedy"])]
+        _say(console, f"\nRecommend: user {EXAMPLE_USER}, placement home, comedies alone")
+        slate = await client.recommend("home", EXAMPLE_USER, limit=5, filters=comedies, features=SHOWN_OF_FILMS)
+        print_slate(console, slate)
 
 
 def _print_batch(console: Console, batch: FeatureBatch, films: Sequence[int]) -> None:
@@ -181,6 +210,7 @@ def _say_what_to_try(console: Console, app: App) -> None:
         "It serves on. From another terminal:",
         f"  recsvc get user_id={EXAMPLE_USER} profile activity:watch_count_7d{server}",
         f"  recsvc get user_id={EXAMPLE_USER} item_id=1 --service ranking{context}{server}",
+        f"  recsvc recommend home --user {EXAMPLE_USER} --filter film:genres=Comedy --explain{server}",
         f"  grpcurl -plaintext -d '{request}' {app.address} recsvc.v1.ServingService/GetFeatures",
         "Ctrl-C ends it.",
     )

@@ -39,6 +39,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="join keys (user_id=196) and feature references (view:feature, view@v2:feature, view)",
     )
     parser.add_argument("--service", metavar="NAME", help="a feature service, instead of references")
+    add_call(parser)
+    parser.set_defaults(handler=run)
+
+
+def add_call(parser: argparse.ArgumentParser) -> None:
+    """Add what all calls of a server take."""
     parser.add_argument(
         "--context",
         action="append",
@@ -55,7 +61,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--timeout", type=float, default=2.0, metavar="S", help="deadline of the call in seconds [2]")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -171,7 +176,7 @@ def document(row: FeatureRow) -> Mapping[str, object]:
     features = [
         {
             "name": f.name,
-            "value": _plain(f.value),
+            "value": plain(f.value),
             "status": f.status.name,
             "source": f.source.name,
             "event_time": None if f.event_time is None else f.event_time.isoformat(),
@@ -193,7 +198,8 @@ def _view_document(view: ServedView) -> Mapping[str, object]:
     return document
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a value as JSON has it; a number that JSON has not is a string."""
     match value:
         case datetime():
             return value.isoformat()
@@ -202,6 +208,6 @@ def _plain(value: object) -> object:
         case None | str() | bool() | int() | float():
             return value
         case Sequence():
-            return [_plain(v) for v in value]
+            return [plain(v) for v in value]
         case _:
             return str(value)

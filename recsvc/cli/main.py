@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from recsvc import __version__
-from recsvc.cli import delete, demo, get, load, registry, serve
+from recsvc.cli import delete, demo, get, index, load, recommend, registry, serve
 from recsvc.errors import DefinitionError, RecsvcError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
-COMMANDS: Final = (demo, serve, get, registry, load, delete)
+COMMANDS: Final = (demo, serve, get, recommend, registry, load, index, delete)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

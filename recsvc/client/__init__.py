@@ -21,10 +21,34 @@ from recsvc.client.context import ContextValue
 from recsvc.client.errors import ClientError
 from recsvc.client.replies import Degradation, FeatureBatch, FeatureRow, FeatureValue, ServedView
 from recsvc.client.requests import Id, Ids
-from recsvc.client.vocabulary import DegradationReason, Source, Status
+from recsvc.client.slates import (
+    Assignment,
+    Filter,
+    Reason,
+    Slate,
+    SlateItem,
+    all_of,
+    any_of,
+    between,
+    is_present,
+    is_true,
+    none_of,
+)
+from recsvc.client.vocabulary import (
+    AssignmentSource,
+    DegradationReason,
+    Explain,
+    RankedBy,
+    ReasonCode,
+    SlateRule,
+    Source,
+    Status,
+)
 from recsvc.errors import Violation
 
 __all__ = [
+    "Assignment",
+    "AssignmentSource",
     "AsyncClient",
     "Client",
     "ClientError",
@@ -32,14 +56,28 @@ __all__ = [
     "ContextValue",
     "Degradation",
     "DegradationReason",
+    "Explain",
     "FeatureBatch",
     "FeatureRow",
     "FeatureValue",
+    "Filter",
     "Id",
     "Ids",
     "Lists",
+    "RankedBy",
+    "Reason",
+    "ReasonCode",
     "ServedView",
+    "Slate",
+    "SlateItem",
+    "SlateRule",
     "Source",
     "Status",
     "Violation",
+    "all_of",
+    "any_of",
+    "between",
+    "is_present",
+    "is_true",
+    "none_of",
 ]

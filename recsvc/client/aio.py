@@ -10,11 +10,13 @@ from typing import Any, Self, TypeVar
 import grpc
 from grpc import aio
 
-from recsvc.client.channel import DEFAULT_TIMEOUT, GET_FEATURES, GET_FEATURES_BATCH, channel_options
+from recsvc.client.channel import DEFAULT_TIMEOUT, GET_FEATURES, GET_FEATURES_BATCH, RECOMMEND, channel_options
 from recsvc.client.context import ContextValue
 from recsvc.client.errors import from_rpc
 from recsvc.client.replies import FeatureBatch, FeatureRow, read_batch, read_row
 from recsvc.client.requests import Id, Ids, Selection, batch_request, row_request
+from recsvc.client.slates import Filter, Slate, Wish, read_slate, slate_request
+from recsvc.client.vocabulary import Explain
 from recsvc.pb import packed, serving_pb2
 
 Request = TypeVar("Request")
@@ -54,6 +56,11 @@ class AsyncClient:
             packed.GetFeaturesBatchRequest.SerializeToString,
             packed.GetFeaturesBatchResponse.FromString,
         )
+        self._recommend = self._channel.unary_unary(
+            RECOMMEND,
+            serving_pb2.RecommendRequest.SerializeToString,
+            packed.RecommendResponse.FromString,
+        )
         self._closed = False
 
     async def get_features(  # noqa: PLR0913  # by keyword, and one request
@@ -89,6 +96,48 @@ class AsyncClient:
         """Read many rows in columns; ids are one per row, or a single one for all rows. Else as get_features."""
         request = batch_request(entities, context, Selection(service, features, max_staleness, event_times))
         return read_batch(await self._call(self._get_features_batch, request, timeout))
+
+    async def recommend(  # noqa: PLR0913  # by keyword, and one request
+        self,
+        placement: str,
+        user: Id | None = None,
+        *,
+        limit: int = 0,
+        context: Mapping[str, ContextValue] | None = None,
+        filters: Sequence[Filter] = (),
+        exclude: Sequence[Id] = (),
+        seeds: Sequence[Id] = (),
+        service: str | None = None,
+        features: Sequence[str] = (),
+        explain: Explain = Explain.NONE,
+        unit: str = "",
+        overrides: Mapping[str, str] | None = None,
+        page_token: str = "",
+        max_staleness: timedelta | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # the deadline that the server is told
+    ) -> Slate:
+        """Ask for a slate of ``placement``, up to ``limit`` items (0: as it says), for ``user`` (None: anonymous).
+
+        ``filters`` must all hold (`any_of`, `none_of`, `between`, …); ``exclude`` never come; ``seeds`` are what the
+        slate is to be like; ``service`` or ``features`` are returned of the items. ``unit`` decides variants where
+        there is no user; ``page_token`` is that of the page before, with all else as it was.
+        """
+        wish = Wish(
+            user,
+            limit,
+            context,
+            filters,
+            exclude,
+            seeds,
+            service,
+            features,
+            explain,
+            unit,
+            overrides,
+            page_token,
+            max_staleness,
+        )
+        return read_slate(await self._call(self._recommend, slate_request(placement, wish), timeout))
 
     async def _call(
         self, method: aio.UnaryUnaryMultiCallable[Request, Reply], request: Request, given: float | None

@@ -11,6 +11,8 @@ from recsvc import __version__
 SERVICE: Final = "recsvc.v1.ServingService"
 GET_FEATURES: Final = f"/{SERVICE}/GetFeatures"
 GET_FEATURES_BATCH: Final = f"/{SERVICE}/GetFeaturesBatch"
+RECOMMEND: Final = f"/{SERVICE}/Recommend"
+READING: Final = (GET_FEATURES, GET_FEATURES_BATCH, RECOMMEND)
 
 DEFAULT_TIMEOUT: Final = 0.5
 """Deadline of a call in seconds, where neither client nor call has one. It holds for all attempts together."""
@@ -23,8 +25,8 @@ SERVICE_CONFIG: Final = json.dumps(
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
             {
-                # Named one by one: these two only read, so asking twice is harmless.
-                "name": [{"service": SERVICE, "method": method} for method in ("GetFeatures", "GetFeaturesBatch")],
+                # Named one by one: these only read, so asking twice is harmless.
+                "name": [{"service": SERVICE, "method": name.rpartition("/")[2]} for name in READING],
                 "retryPolicy": {
                     "maxAttempts": 3,
                     "initialBackoff": "0.01s",

@@ -21,10 +21,14 @@ _LISTS: Final = frozenset({"vector_value", "int64_list_value", "string_list_valu
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """One thing that did not work while the answer was made; ``view`` is ``view@v2``, with its version."""
+    """One thing that did not work while the answer was made.
+
+    ``view`` is ``view@v2``, with its version; ``source`` is the part of a placement concerned, by name.
+    """
 
     reason: DegradationReason
     view: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +134,7 @@ def read_row(reply: serving_pb2.GetFeaturesResponse) -> FeatureRow:
     """Return the row that a reply holds."""
     return FeatureRow(
         features={feature.name: _feature(feature) for feature in reply.features},
-        degraded=_degradations(reply.degraded),
+        degraded=read_degradations(reply.degraded),
         registry_fingerprint=reply.registry_fingerprint,
         views=tuple(
             ServedView(view.view, view.version, read_times(b""), np.array(view.stale_age_micros, "<m8[us]"))
@@ -144,7 +148,7 @@ def read_batch(reply: Twin) -> FeatureBatch:
     return FeatureBatch(
         rows=reply.row_count,
         columns={column.name: read_column(column) for column in reply.columns},
-        degraded=_degradations(reply.degraded),
+        degraded=read_degradations(reply.degraded),
         registry_fingerprint=reply.registry_fingerprint,
         views=tuple(
             ServedView(view.view, view.version, read_times(view.event_time_micros), read_ages(view.stale_age_micros))
@@ -160,8 +164,9 @@ def _found(features: Mapping[str, _Answer], name: str) -> _Answer:
         raise KeyError(f"{name} is not in the answer, which has {', '.join(features)}") from None
 
 
-def _degradations(sent: Iterable[Any]) -> tuple[Degradation, ...]:
-    return tuple(Degradation(DegradationReason(one.reason), one.view) for one in sent)
+def read_degradations(sent: Iterable[Any]) -> tuple[Degradation, ...]:
+    """Return what did not work, as messages or their twins have it."""
+    return tuple(Degradation(DegradationReason(one.reason), one.view, one.source) for one in sent)
 
 
 def _feature(sent: serving_pb2.FeatureValue) -> FeatureValue:

@@ -19,6 +19,7 @@ from recsvc.pb import packed, serving_pb2
 Id: TypeAlias = str | int | np.integer[Any]
 Ids: TypeAlias = Id | Sequence[str] | Sequence[int] | NDArray[Any]
 """The ids of one join key: one for all rows, or one per row."""
+Key = TypeVar("Key", str, int)
 Given = TypeVar("Given")
 Sent = TypeVar("Sent")
 
@@ -48,8 +49,8 @@ def row_request(
 ) -> serving_pb2.GetFeaturesRequest:
     """Return the request for one row. ClientError (INVALID_ARGUMENT) names all that cannot be sent."""
     wrong: list[Violation] = []
-    ids = _converted("entities", entities, _to_id, wrong)
-    values = _converted("context", context or {}, to_value, wrong)
+    ids = converted("entities", entities, to_id, wrong)
+    values = converted("context", context or {}, to_value, wrong)
     if wrong:
         raise bad_argument(wrong)
     return serving_pb2.GetFeaturesRequest(entities=ids, context=values, **selection.fields())
@@ -60,28 +61,34 @@ def batch_request(
 ) -> packed.Twin:
     """Return the request (the twin) for many rows. ClientError (INVALID_ARGUMENT) names all that cannot be sent."""
     wrong: list[Violation] = []
-    ids = _converted("entities", entities, _to_ids, wrong)
-    columns = _converted("context", context or {}, to_column, wrong)
+    ids = converted("entities", entities, _to_ids, wrong)
+    columns = converted("context", context or {}, to_column, wrong)
     if wrong:
         raise bad_argument(wrong)
     return packed.GetFeaturesBatchRequest(entities=ids, context=columns, **selection.fields())
 
 
-def _converted(
-    field: str, given: Mapping[str, Given], convert: Callable[[Given], Sent], wrong: list[Violation]
-) -> dict[str, Sent]:
-    sent = {}
-    for name, value in given.items():
-        try:
-            sent[name] = convert(value)
-        except UnicodeEncodeError:
-            wrong.append(Violation(f"{field}[{name!r}]", "has a lone surrogate, which is not text"))
-        except ValueError as error:
-            wrong.append(Violation(f"{field}[{name!r}]", str(error)))
-    return sent
+def converted(
+    field: str, given: Mapping[Key, Given], convert: Callable[[Given], Sent], wrong: list[Violation]
+) -> dict[Key, Sent]:
+    """Return what ``convert`` makes of each; what it refuses goes to ``wrong``, by ``field`` and key."""
+    tried = {name: converted_one(f"{field}[{name!r}]", value, convert, wrong) for name, value in given.items()}
+    return {name: sent for name, sent in tried.items() if sent is not None}
 
 
-def _to_id(given: Id) -> str:
+def converted_one(field: str, given: Given, convert: Callable[[Given], Sent], wrong: list[Violation]) -> Sent | None:
+    """Return what ``convert`` makes of a value; None where it refuses, which goes to ``wrong``."""
+    try:
+        return convert(given)
+    except UnicodeEncodeError:
+        wrong.append(Violation(field, "has a lone surrogate, which is not text"))
+    except ValueError as error:
+        wrong.append(Violation(field, str(error)))
+    return None
+
+
+def to_id(given: Id) -> str:
+    """Return an id as text; raises ValueError for what is none."""
     value = plain(given)
     if isinstance(value, str):
         value.encode()  # what cannot be sent is told here, with the join key

@@ -46,3 +46,59 @@ class DegradationReason(_Open):
     ON_DEMAND_FAILED = 3
     SATURATED = 4
     CIRCUIT_OPEN = 5
+    METADATA_STALE = 6
+    SOURCE_FAILED = 7
+    SOURCE_TIMED_OUT = 8
+    INDEX_MISSING = 9
+    RANKER_FAILED = 10
+    CANDIDATES_REDUCED = 11
+
+
+class Explain(_Open):
+    """How much a slate says about itself (ExplainLevel in serving.proto)."""
+
+    UNSPECIFIED = 0
+    NONE = 1
+    REASONS = 2
+    DIAGNOSTICS = 3
+
+
+class ReasonCode(_Open):
+    """Why an item is in a slate (ReasonCode in serving.proto, where each is explained)."""
+
+    UNSPECIFIED = 0
+    SIMILAR_TO_TASTE = 1
+    SIMILAR_TO_SEED = 2
+    SIMILAR_TO_RECENT = 3
+    POPULAR = 4
+    NEW = 5
+    PINNED = 6
+    FILLED = 7
+
+
+class RankedBy(_Open):
+    """What ordered a slate (RankedBy in serving.proto)."""
+
+    UNSPECIFIED = 0
+    MODEL = 1
+    RETRIEVAL_ORDER = 2
+    POPULARITY = 3
+
+
+class SlateRule(_Open):
+    """A rule that gave way to a stronger one (SlateRule in serving.proto)."""
+
+    UNSPECIFIED = 0
+    PINS = 1
+    CAPS = 2
+    QUOTAS = 3
+    DIVERSITY = 4
+
+
+class AssignmentSource(_Open):
+    """How a variant was chosen (AssignmentSource in serving.proto)."""
+
+    UNSPECIFIED = 0
+    HASHED = 1
+    OVERRIDE = 2
+    DEFAULT = 3

@@ -6,7 +6,7 @@
 2. views: features of one entity (or of a pair) that one source computes at one pace;
 3. request context and on-demand features: computed when a request comes, because only then the inputs are known;
 4. feature services: what one model reads;
-5. the registry, which checks all of it when this file is imported.
+5. the registry, which checks all of it when this file is imported; placements.py adds where films are recommended.
 
 Each view's `source` is SQL for DuckDB over four tables (`recsvc.demo.data` makes them from files). It gives one row per
 entity, with the join keys, every feature, and `event_time`: when what the row says became true. More columns are fine.
@@ -241,6 +241,7 @@ FILM_STATS = FeatureView(
         Feature("rating_count", INT64, default=0, description="Number of all ratings.", sensitivity=PUBLIC),
     ],
     freshness=timedelta(days=1),
+    mirrored=True,  # for the same reason: popular films are recommended from memory
     source=Source(
         "ratings_by_film",
         # fsum in a fixed order: a plain sum over threads differs from run to run in its last bits.

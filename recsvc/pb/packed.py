@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
-from google.protobuf import duration_pb2, message_factory
+from google.protobuf import duration_pb2, empty_pb2, message_factory
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -107,7 +107,8 @@ def _make_bytes(field: FieldDescriptorProto) -> None:
 def _register(contract: FileDescriptorProto) -> tuple[DescriptorPool, str]:
     """Add the twin to a pool of its own, so that it stays out of reflection and of other people's pools."""
     pool = DescriptorPool()
-    pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)  # type: ignore[no-untyped-call]
+    for needed in (duration_pb2, empty_pb2):
+        pool.AddSerializedFile(needed.DESCRIPTOR.serialized_pb)  # type: ignore[no-untyped-call]
     twin = twin_of(contract)
     pool.AddSerializedFile(twin.SerializeToString())  # type: ignore[no-untyped-call]
     return pool, twin.package
@@ -148,3 +149,17 @@ GetFeaturesRequest: Final = message("GetFeaturesRequest")
 GetFeaturesResponse: Final = message("GetFeaturesResponse")
 GetFeaturesBatchRequest: Final = message("GetFeaturesBatchRequest")
 GetFeaturesBatchResponse: Final = message("GetFeaturesBatchResponse")
+ValueList: Final = message("ValueList")
+RangeEnd: Final = message("RangeEnd")
+ValueRange: Final = message("ValueRange")
+Filter: Final = message("Filter")
+RecommendRequest: Final = message("RecommendRequest")
+Reason: Final = message("Reason")
+CandidateSource: Final = message("CandidateSource")
+RecommendedItem: Final = message("RecommendedItem")
+StageScore: Final = message("StageScore")
+Contribution: Final = message("Contribution")
+ExperimentAssignment: Final = message("ExperimentAssignment")
+FilterDrop: Final = message("FilterDrop")
+Diagnostics: Final = message("Diagnostics")
+RecommendResponse: Final = message("RecommendResponse")

@@ -22,6 +22,7 @@ a column is an array as it stands on the wire.
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -142,6 +143,18 @@ class _DegradationReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deg
     """The server has more reads of the online store waiting than it allows, so this one was not sent. It may work again at once."""
     DEGRADATION_REASON_CIRCUIT_OPEN: _DegradationReason.ValueType  # 5
     """The online store failed so often just now that it was not asked (a circuit breaker is open); it is tried again by itself."""
+    DEGRADATION_REASON_METADATA_STALE: _DegradationReason.ValueType  # 6
+    """Recommend: what is known of the items could not be brought up to date; `age_micros` says since when."""
+    DEGRADATION_REASON_SOURCE_FAILED: _DegradationReason.ValueType  # 7
+    """Recommend: the candidate source `source` failed."""
+    DEGRADATION_REASON_SOURCE_TIMED_OUT: _DegradationReason.ValueType  # 8
+    """Recommend: the candidate source `source` was not done within its time."""
+    DEGRADATION_REASON_INDEX_MISSING: _DegradationReason.ValueType  # 9
+    """Recommend: the vector index `source` is not there."""
+    DEGRADATION_REASON_RANKER_FAILED: _DegradationReason.ValueType  # 10
+    """Recommend: the ranker `source` failed, or gave what is no score."""
+    DEGRADATION_REASON_CANDIDATES_REDUCED: _DegradationReason.ValueType  # 11
+    """Recommend: fewer candidates were ranked, so that the answer comes in time; `factor` says to which part."""
 
 class DegradationReason(_DegradationReason, metaclass=_DegradationReasonEnumTypeWrapper):
     """Why an answer is not what it should be."""
@@ -158,7 +171,181 @@ DEGRADATION_REASON_SATURATED: DegradationReason.ValueType  # 4
 """The server has more reads of the online store waiting than it allows, so this one was not sent. It may work again at once."""
 DEGRADATION_REASON_CIRCUIT_OPEN: DegradationReason.ValueType  # 5
 """The online store failed so often just now that it was not asked (a circuit breaker is open); it is tried again by itself."""
+DEGRADATION_REASON_METADATA_STALE: DegradationReason.ValueType  # 6
+"""Recommend: what is known of the items could not be brought up to date; `age_micros` says since when."""
+DEGRADATION_REASON_SOURCE_FAILED: DegradationReason.ValueType  # 7
+"""Recommend: the candidate source `source` failed."""
+DEGRADATION_REASON_SOURCE_TIMED_OUT: DegradationReason.ValueType  # 8
+"""Recommend: the candidate source `source` was not done within its time."""
+DEGRADATION_REASON_INDEX_MISSING: DegradationReason.ValueType  # 9
+"""Recommend: the vector index `source` is not there."""
+DEGRADATION_REASON_RANKER_FAILED: DegradationReason.ValueType  # 10
+"""Recommend: the ranker `source` failed, or gave what is no score."""
+DEGRADATION_REASON_CANDIDATES_REDUCED: DegradationReason.ValueType  # 11
+"""Recommend: fewer candidates were ranked, so that the answer comes in time; `factor` says to which part."""
 Global___DegradationReason: _TypeAlias = DegradationReason  # noqa: Y015
+
+class _ExplainLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExplainLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplainLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPLAIN_LEVEL_UNSPECIFIED: _ExplainLevel.ValueType  # 0
+    """As NONE."""
+    EXPLAIN_LEVEL_NONE: _ExplainLevel.ValueType  # 1
+    """Items with their sources, no more."""
+    EXPLAIN_LEVEL_REASONS: _ExplainLevel.ValueType  # 2
+    """Also why each item is there (RecommendedItem.reasons)."""
+    EXPLAIN_LEVEL_DIAGNOSTICS: _ExplainLevel.ValueType  # 3
+    """Also scores per stage, what each filter dropped, and what each feature contributed. For people who debug; large."""
+
+class ExplainLevel(_ExplainLevel, metaclass=_ExplainLevelEnumTypeWrapper):
+    """How much a slate says about itself."""
+
+EXPLAIN_LEVEL_UNSPECIFIED: ExplainLevel.ValueType  # 0
+"""As NONE."""
+EXPLAIN_LEVEL_NONE: ExplainLevel.ValueType  # 1
+"""Items with their sources, no more."""
+EXPLAIN_LEVEL_REASONS: ExplainLevel.ValueType  # 2
+"""Also why each item is there (RecommendedItem.reasons)."""
+EXPLAIN_LEVEL_DIAGNOSTICS: ExplainLevel.ValueType  # 3
+"""Also scores per stage, what each filter dropped, and what each feature contributed. For people who debug; large."""
+Global___ExplainLevel: _TypeAlias = ExplainLevel  # noqa: Y015
+
+class _ReasonCode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REASON_CODE_UNSPECIFIED: _ReasonCode.ValueType  # 0
+    """Never sent."""
+    REASON_CODE_SIMILAR_TO_TASTE: _ReasonCode.ValueType  # 1
+    """Its embedding is near the user's."""
+    REASON_CODE_SIMILAR_TO_SEED: _ReasonCode.ValueType  # 2
+    """It is near an item that the caller gave as a seed: `item_id`."""
+    REASON_CODE_SIMILAR_TO_RECENT: _ReasonCode.ValueType  # 3
+    """It is near an item that the user met not long ago: `item_id`."""
+    REASON_CODE_POPULAR: _ReasonCode.ValueType  # 4
+    """Many users like it; where `category` is set, among the items of that category."""
+    REASON_CODE_NEW: _ReasonCode.ValueType  # 5
+    """It is new."""
+    REASON_CODE_PINNED: _ReasonCode.ValueType  # 6
+    """The placement pins it to this position."""
+    REASON_CODE_FILLED: _ReasonCode.ValueType  # 7
+    """It fills a slate that the candidate sources left short: the most popular of what passes."""
+
+class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
+    """Why an item is in a slate."""
+
+REASON_CODE_UNSPECIFIED: ReasonCode.ValueType  # 0
+"""Never sent."""
+REASON_CODE_SIMILAR_TO_TASTE: ReasonCode.ValueType  # 1
+"""Its embedding is near the user's."""
+REASON_CODE_SIMILAR_TO_SEED: ReasonCode.ValueType  # 2
+"""It is near an item that the caller gave as a seed: `item_id`."""
+REASON_CODE_SIMILAR_TO_RECENT: ReasonCode.ValueType  # 3
+"""It is near an item that the user met not long ago: `item_id`."""
+REASON_CODE_POPULAR: ReasonCode.ValueType  # 4
+"""Many users like it; where `category` is set, among the items of that category."""
+REASON_CODE_NEW: ReasonCode.ValueType  # 5
+"""It is new."""
+REASON_CODE_PINNED: ReasonCode.ValueType  # 6
+"""The placement pins it to this position."""
+REASON_CODE_FILLED: ReasonCode.ValueType  # 7
+"""It fills a slate that the candidate sources left short: the most popular of what passes."""
+Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
+
+class _AssignmentSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AssignmentSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AssignmentSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ASSIGNMENT_SOURCE_UNSPECIFIED: _AssignmentSource.ValueType  # 0
+    """Never sent."""
+    ASSIGNMENT_SOURCE_HASHED: _AssignmentSource.ValueType  # 1
+    """By the bucket of the randomization unit."""
+    ASSIGNMENT_SOURCE_OVERRIDE: _AssignmentSource.ValueType  # 2
+    """By `experiment_overrides`."""
+    ASSIGNMENT_SOURCE_DEFAULT: _AssignmentSource.ValueType  # 3
+    """The control, because there is no unit to hash."""
+
+class AssignmentSource(_AssignmentSource, metaclass=_AssignmentSourceEnumTypeWrapper):
+    """How a variant was chosen."""
+
+ASSIGNMENT_SOURCE_UNSPECIFIED: AssignmentSource.ValueType  # 0
+"""Never sent."""
+ASSIGNMENT_SOURCE_HASHED: AssignmentSource.ValueType  # 1
+"""By the bucket of the randomization unit."""
+ASSIGNMENT_SOURCE_OVERRIDE: AssignmentSource.ValueType  # 2
+"""By `experiment_overrides`."""
+ASSIGNMENT_SOURCE_DEFAULT: AssignmentSource.ValueType  # 3
+"""The control, because there is no unit to hash."""
+Global___AssignmentSource: _TypeAlias = AssignmentSource  # noqa: Y015
+
+class _RankedBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RankedByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RankedBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RANKED_BY_UNSPECIFIED: _RankedBy.ValueType  # 0
+    """Never sent."""
+    RANKED_BY_MODEL: _RankedBy.ValueType  # 1
+    """The model of `model_version`."""
+    RANKED_BY_RETRIEVAL_ORDER: _RankedBy.ValueType  # 2
+    """The merged order of the candidate sources: the placement has no ranker, or it failed (`degraded` says so)."""
+    RANKED_BY_POPULARITY: _RankedBy.ValueType  # 3
+    """Popularity alone: no candidate source gave anything."""
+
+class RankedBy(_RankedBy, metaclass=_RankedByEnumTypeWrapper):
+    """What ordered a slate. Scores are comparable only within one slate."""
+
+RANKED_BY_UNSPECIFIED: RankedBy.ValueType  # 0
+"""Never sent."""
+RANKED_BY_MODEL: RankedBy.ValueType  # 1
+"""The model of `model_version`."""
+RANKED_BY_RETRIEVAL_ORDER: RankedBy.ValueType  # 2
+"""The merged order of the candidate sources: the placement has no ranker, or it failed (`degraded` says so)."""
+RANKED_BY_POPULARITY: RankedBy.ValueType  # 3
+"""Popularity alone: no candidate source gave anything."""
+Global___RankedBy: _TypeAlias = RankedBy  # noqa: Y015
+
+class _SlateRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SlateRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SlateRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SLATE_RULE_UNSPECIFIED: _SlateRule.ValueType  # 0
+    """Never sent."""
+    SLATE_RULE_PINS: _SlateRule.ValueType  # 1
+    """A pinned item did not pass the filters, or its position was taken."""
+    SLATE_RULE_CAPS: _SlateRule.ValueType  # 2
+    """More items of a category than its cap, because else the slate would be short."""
+    SLATE_RULE_QUOTAS: _SlateRule.ValueType  # 3
+    """Fewer items of a candidate source than its quota."""
+    SLATE_RULE_DIVERSITY: _SlateRule.ValueType  # 4
+    """Items are more alike than the placement wants."""
+
+class SlateRule(_SlateRule, metaclass=_SlateRuleEnumTypeWrapper):
+    """A rule that gave way to a stronger one. In order of force: availability, filters, exclusions and seen items (these never give way),
+    filling to `limit`, pins, caps, quotas, diversity.
+    """
+
+SLATE_RULE_UNSPECIFIED: SlateRule.ValueType  # 0
+"""Never sent."""
+SLATE_RULE_PINS: SlateRule.ValueType  # 1
+"""A pinned item did not pass the filters, or its position was taken."""
+SLATE_RULE_CAPS: SlateRule.ValueType  # 2
+"""More items of a category than its cap, because else the slate would be short."""
+SLATE_RULE_QUOTAS: SlateRule.ValueType  # 3
+"""Fewer items of a candidate source than its quota."""
+SLATE_RULE_DIVERSITY: SlateRule.ValueType  # 4
+"""Items are more alike than the placement wants."""
+Global___SlateRule: _TypeAlias = SlateRule  # noqa: Y015
 
 @_typing.final
 class Degradation(_message.Message):
@@ -170,19 +357,31 @@ class Degradation(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    AGE_MICROS_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
     reason: Global___DegradationReason.ValueType
     """What kind of thing."""
     view: _builtins.str
     """The feature view concerned, `view@v2` with its version."""
+    source: _builtins.str
+    """Recommend: the part of the placement concerned, by its name."""
+    age_micros: _builtins.int
+    """METADATA_STALE: how old, in microseconds."""
+    factor: _builtins.float
+    """CANDIDATES_REDUCED: more than 0 and less than 1."""
     def __init__(
         self,
         *,
         reason: Global___DegradationReason.ValueType = ...,
         view: _builtins.str = ...,
+        source: _builtins.str = ...,
+        age_micros: _builtins.int = ...,
+        factor: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_micros", b"age_micros", "factor", b"factor", "reason", b"reason", "source", b"source", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1112,3 +1311,672 @@ class GetFeaturesBatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetFeaturesBatchResponse: _TypeAlias = GetFeaturesBatchResponse  # noqa: Y015
+
+@_typing.final
+class ValueList(_message.Message):
+    """Values of one feature, for a filter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
+        """At least one, at most 1,000, of the feature's type; of a list feature, of its elements' type."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[Global___Value] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValueList: _TypeAlias = ValueList  # noqa: Y015
+
+@_typing.final
+class RangeEnd(_message.Message):
+    """One end of a range."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    EXCLUSIVE_FIELD_NUMBER: _builtins.int
+    exclusive: _builtins.bool
+    """Whether the value itself is outside."""
+    @_builtins.property
+    def value(self) -> Global___Value:
+        """INT64, FLOAT64, FLOAT32 or TIMESTAMP, as the feature is. Not NaN."""
+
+    def __init__(
+        self,
+        *,
+        value: Global___Value | None = ...,
+        exclusive: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclusive", b"exclusive", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RangeEnd: _TypeAlias = RangeEnd  # noqa: Y015
+
+@_typing.final
+class ValueRange(_message.Message):
+    """Numbers or times between two ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def min(self) -> Global___RangeEnd:
+        """Absent: no lower end."""
+
+    @_builtins.property
+    def max(self) -> Global___RangeEnd:
+        """Absent: no upper end. Below `min` is INVALID_ARGUMENT."""
+
+    def __init__(
+        self,
+        *,
+        min: Global___RangeEnd | None = ...,
+        max: Global___RangeEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValueRange: _TypeAlias = ValueRange  # noqa: Y015
+
+@_typing.final
+class Filter(_message.Message):
+    """One condition on items. An item that lacks the value passes only `none_of`. A filter without a predicate that the server knows is
+    INVALID_ARGUMENT, never ignored.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    ALL_OF_FIELD_NUMBER: _builtins.int
+    NONE_OF_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    IS_TRUE_FIELD_NUMBER: _builtins.int
+    IS_PRESENT_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """`view:feature` of the item. The placement's definition says which features may be filtered by."""
+    @_builtins.property
+    def any_of(self) -> Global___ValueList:
+        """The value is one of these; of a list, an element is."""
+
+    @_builtins.property
+    def all_of(self) -> Global___ValueList:
+        """A list has all of these as elements; a single value is this one."""
+
+    @_builtins.property
+    def none_of(self) -> Global___ValueList:
+        """The value is none of these; of a list, no element is."""
+
+    @_builtins.property
+    def range(self) -> Global___ValueRange:
+        """The value lies between."""
+
+    @_builtins.property
+    def is_true(self) -> _empty_pb2.Empty:
+        """The value is true."""
+
+    @_builtins.property
+    def is_present(self) -> _empty_pb2.Empty:
+        """There is a value."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        any_of: Global___ValueList | None = ...,
+        all_of: Global___ValueList | None = ...,
+        none_of: Global___ValueList | None = ...,
+        range: Global___ValueRange | None = ...,
+        is_true: _empty_pb2.Empty | None = ...,
+        is_present: _empty_pb2.Empty | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "is_present", b"is_present", "is_true", b"is_true", "none_of", b"none_of", "predicate", b"predicate", "range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "feature", b"feature", "is_present", b"is_present", "is_true", b"is_true", "none_of", b"none_of", "predicate", b"predicate", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_predicate: _TypeAlias = _typing.Literal["any_of", "all_of", "none_of", "range", "is_true", "is_present"]  # noqa: Y015
+    _WhichOneofArgType_predicate: _TypeAlias = _typing.Literal["predicate", b"predicate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_predicate) -> _WhichOneofReturnType_predicate | None: ...
+
+Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class RecommendRequest(_message.Message):
+    """Asks for a slate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ContextEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ExperimentOverridesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    SEED_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    FEATURE_SERVICE_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    RANDOMIZATION_UNIT_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_OVERRIDES_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MAX_STALENESS_FIELD_NUMBER: _builtins.int
+    placement: _builtins.str
+    """Which pipeline: the name of a placement of the definitions."""
+    user_id: _builtins.str
+    """Id of the user, as in GetFeaturesRequest.entities; empty: anonymous."""
+    limit: _builtins.int
+    """How many items, 1 to 500; 0: as many as the placement says."""
+    feature_service: _builtins.str
+    """Features of the items to return: a feature service, or `features`, or neither."""
+    explain: Global___ExplainLevel.ValueType
+    """What the slate says about itself."""
+    randomization_unit: _builtins.str
+    """What decides the variants of experiments where `user_id` is empty: any text that stays the same for one visitor."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. What decides which items may come must be as it was there: `limit`, `explain`, `context`,
+    `max_staleness` and the features to return may differ.
+    """
+    @_builtins.property
+    def context(self) -> _containers.MessageMap[_builtins.str, Global___Value]:
+        """Request context, by field name."""
+
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """Conditions that all items must meet, at most 32, on top of the placement's own, which they cannot loosen."""
+
+    @_builtins.property
+    def exclude_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Items that must not come, at most 10,000. Unknown ids are ignored."""
+
+    @_builtins.property
+    def seed_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Items that the slate is to be like, at most 100; they do not come themselves. Unknown ids are ignored."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Features of the items to return: references."""
+
+    @_builtins.property
+    def experiment_overrides(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Experiment -> variant, for tests. Refused unless the server allows it."""
+
+    @_builtins.property
+    def max_staleness(self) -> _duration_pb2.Duration:
+        """As in GetFeaturesRequest."""
+
+    def __init__(
+        self,
+        *,
+        placement: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        context: _abc.Mapping[_builtins.str, Global___Value] | None = ...,
+        filters: _abc.Iterable[Global___Filter] | None = ...,
+        exclude_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        seed_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        feature_service: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        explain: Global___ExplainLevel.ValueType = ...,
+        randomization_unit: _builtins.str = ...,
+        experiment_overrides: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        page_token: _builtins.str = ...,
+        max_staleness: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_staleness", b"max_staleness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "exclude_item_ids", b"exclude_item_ids", "experiment_overrides", b"experiment_overrides", "explain", b"explain", "feature_service", b"feature_service", "features", b"features", "filters", b"filters", "limit", b"limit", "max_staleness", b"max_staleness", "page_token", b"page_token", "placement", b"placement", "randomization_unit", b"randomization_unit", "seed_item_ids", b"seed_item_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
+
+@_typing.final
+class Reason(_message.Message):
+    """Why an item is in a slate, as a code with parameters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    code: Global___ReasonCode.ValueType
+    """What kind of reason."""
+    item_id: _builtins.str
+    """The item that the reason speaks of: a seed, or one the user met."""
+    category: _builtins.str
+    """The category that the reason speaks of."""
+    def __init__(
+        self,
+        *,
+        code: Global___ReasonCode.ValueType = ...,
+        item_id: _builtins.str = ...,
+        category: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "code", b"code", "item_id", b"item_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reason: _TypeAlias = Reason  # noqa: Y015
+
+@_typing.final
+class CandidateSource(_message.Message):
+    """How a candidate source ranked an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Name of the source in the placement."""
+    rank: _builtins.int
+    """Position among the source's candidates, from 1."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        rank: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateSource: _TypeAlias = CandidateSource  # noqa: Y015
+
+@_typing.final
+class RecommendedItem(_message.Message):
+    """An item of a slate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    STAGE_SCORES_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """Its id."""
+    rank: _builtins.int
+    """Position, from 1, counted over all pages."""
+    score: _builtins.float
+    """What it was ordered by, before the rerank steps: higher is better. Comparable within one slate of one `ranked_by` only. NaN where it was
+    not ranked: it is pinned, or fills the slate.
+    """
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateSource]:
+        """Which candidate sources gave it. None: it is pinned, or fills the slate."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
+        """With EXPLAIN_LEVEL_REASONS and above: why it is there."""
+
+    @_builtins.property
+    def stage_scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageScore]:
+        """With EXPLAIN_LEVEL_DIAGNOSTICS: by stage."""
+
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
+        """With EXPLAIN_LEVEL_DIAGNOSTICS, where the ranker is one that has exact ones: w · (x - training mean) of each feature, sensitive
+        features left out.
+        """
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        score: _builtins.float = ...,
+        sources: _abc.Iterable[Global___CandidateSource] | None = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
+        stage_scores: _abc.Iterable[Global___StageScore] | None = ...,
+        contributions: _abc.Iterable[Global___Contribution] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "item_id", b"item_id", "rank", b"rank", "reasons", b"reasons", "score", b"score", "sources", b"sources", "stage_scores", b"stage_scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendedItem: _TypeAlias = RecommendedItem  # noqa: Y015
+
+@_typing.final
+class StageScore(_message.Message):
+    """What an item scored in one stage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """`merge`, `rank`, or the name of a candidate source."""
+    score: _builtins.float
+    """The score; of a candidate source in its own units."""
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["score", b"score", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageScore: _TypeAlias = StageScore  # noqa: Y015
+
+@_typing.final
+class Contribution(_message.Message):
+    """What one feature added to an item's score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """Feature reference."""
+    value: _builtins.float
+    """In units of the score."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contribution: _TypeAlias = Contribution  # noqa: Y015
+
+@_typing.final
+class ExperimentAssignment(_message.Message):
+    """Which variant of an experiment answered.
+
+    A unit's bucket is the first 8 bytes (big-endian) of SHA-256 over the UTF-8 of salt and unit, each after its length in bytes as 4 bytes
+    big-endian, modulo 10,000. So ("salt", "196") is in bucket 332, ("salt", "") has none and gets the control.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    experiment: _builtins.str
+    """The experiment."""
+    variant: _builtins.str
+    """The variant; `control` where it is none of those defined."""
+    source: Global___AssignmentSource.ValueType
+    """How it was chosen."""
+    def __init__(
+        self,
+        *,
+        experiment: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        source: Global___AssignmentSource.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "source", b"source", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentAssignment: _TypeAlias = ExperimentAssignment  # noqa: Y015
+
+@_typing.final
+class FilterDrop(_message.Message):
+    """How many items a filter kept out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """`filters[0]`, `placement.filters[0]`, `available`, `excluded`, `seeds`, `seen`, `seen_pairs`, `earlier_pages`."""
+    dropped: _builtins.int
+    """How many of the items that passed all before it."""
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilterDrop: _TypeAlias = FilterDrop  # noqa: Y015
+
+@_typing.final
+class Diagnostics(_message.Message):
+    """How a slate came about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CandidatesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DROPS_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    NO_CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    passed: _builtins.int
+    """How many items passed."""
+    no_contributions: _builtins.str
+    """Why there are no contributions: the ranker has no exact ones. Empty: there are, or there is no ranker."""
+    @_builtins.property
+    def drops(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterDrop]:
+        """In the order in which they are applied."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many candidates each source gave."""
+
+    def __init__(
+        self,
+        *,
+        drops: _abc.Iterable[Global___FilterDrop] | None = ...,
+        passed: _builtins.int = ...,
+        candidates: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        no_contributions: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "drops", b"drops", "no_contributions", b"no_contributions", "passed", b"passed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Diagnostics: _TypeAlias = Diagnostics  # noqa: Y015
+
+@_typing.final
+class RecommendResponse(_message.Message):
+    """A slate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class IndexVersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    SESSION_RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ASSIGNMENTS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    RANKED_BY_FIELD_NUMBER: _builtins.int
+    REGISTRY_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    INDEX_VERSIONS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    RELAXED_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DIAGNOSTICS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
+    recommendation_id: _builtins.str
+    """Of this reply: a UUID version 7."""
+    session_recommendation_id: _builtins.str
+    """That of the first page, the same for all its pages."""
+    model_version: _builtins.str
+    """The model that the placement has, `name@version`; empty: none."""
+    ranked_by: Global___RankedBy.ValueType
+    """What really ordered the items."""
+    registry_fingerprint: _builtins.str
+    """Fingerprint of the definitions that answered."""
+    next_page_token: _builtins.str
+    """For the next page; empty: there is none."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedItem]:
+        """Best first. Fewer than asked for, and no `next_page_token`: nothing more passes."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureColumn]:
+        """The features asked for, one row per item: the rows that it was ranked by, where it was."""
+
+    @_builtins.property
+    def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExperimentAssignment]:
+        """One for each experiment of the placement."""
+
+    @_builtins.property
+    def index_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Name -> version of the vector indexes that were searched."""
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
+        """What did not work. Empty: all as it should be."""
+
+    @_builtins.property
+    def relaxed(self) -> _containers.RepeatedScalarFieldContainer[Global___SlateRule.ValueType]:
+        """Which rules gave way to stronger ones."""
+
+    @_builtins.property
+    def diagnostics(self) -> Global___Diagnostics:
+        """With EXPLAIN_LEVEL_DIAGNOSTICS."""
+
+    @_builtins.property
+    def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedView]:
+        """The version served of each view that was read."""
+
+    def __init__(
+        self,
+        *,
+        recommendation_id: _builtins.str = ...,
+        session_recommendation_id: _builtins.str = ...,
+        items: _abc.Iterable[Global___RecommendedItem] | None = ...,
+        columns: _abc.Iterable[Global___FeatureColumn] | None = ...,
+        assignments: _abc.Iterable[Global___ExperimentAssignment] | None = ...,
+        model_version: _builtins.str = ...,
+        ranked_by: Global___RankedBy.ValueType = ...,
+        registry_fingerprint: _builtins.str = ...,
+        index_versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        degraded: _abc.Iterable[Global___Degradation] | None = ...,
+        relaxed: _abc.Iterable[Global___SlateRule.ValueType] | None = ...,
+        next_page_token: _builtins.str = ...,
+        diagnostics: Global___Diagnostics | None = ...,
+        views: _abc.Iterable[Global___ServedView] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diagnostics", b"diagnostics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "columns", b"columns", "degraded", b"degraded", "diagnostics", b"diagnostics", "index_versions", b"index_versions", "items", b"items", "model_version", b"model_version", "next_page_token", b"next_page_token", "ranked_by", b"ranked_by", "recommendation_id", b"recommendation_id", "registry_fingerprint", b"registry_fingerprint", "relaxed", b"relaxed", "session_recommendation_id", b"session_recommendation_id", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015

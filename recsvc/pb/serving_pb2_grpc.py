@@ -45,6 +45,11 @@ class ServingServiceStub(object):
                 request_serializer=recsvc_dot_v1_dot_serving__pb2.GetFeaturesBatchRequest.SerializeToString,
                 response_deserializer=recsvc_dot_v1_dot_serving__pb2.GetFeaturesBatchResponse.FromString,
                 _registered_method=True)
+        self.Recommend = channel.unary_unary(
+                '/recsvc.v1.ServingService/Recommend',
+                request_serializer=recsvc_dot_v1_dot_serving__pb2.RecommendRequest.SerializeToString,
+                response_deserializer=recsvc_dot_v1_dot_serving__pb2.RecommendResponse.FromString,
+                _registered_method=True)
 
 
 class ServingServiceServicer(object):
@@ -65,6 +70,14 @@ class ServingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Recommend(self, request, context):
+        """Makes a slate of items for a user. It fails only for a mistake of the caller or a deadline: what does not work meanwhile makes the
+        slate worse, and stands in `degraded`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_ServingServiceServicer_to_server(servicer, server):
                     servicer.GetFeaturesBatch,
                     request_deserializer=recsvc_dot_v1_dot_serving__pb2.GetFeaturesBatchRequest.FromString,
                     response_serializer=recsvc_dot_v1_dot_serving__pb2.GetFeaturesBatchResponse.SerializeToString,
+            ),
+            'Recommend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recommend,
+                    request_deserializer=recsvc_dot_v1_dot_serving__pb2.RecommendRequest.FromString,
+                    response_serializer=recsvc_dot_v1_dot_serving__pb2.RecommendResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +152,33 @@ class ServingService(object):
             '/recsvc.v1.ServingService/GetFeaturesBatch',
             recsvc_dot_v1_dot_serving__pb2.GetFeaturesBatchRequest.SerializeToString,
             recsvc_dot_v1_dot_serving__pb2.GetFeaturesBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recommend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsvc.v1.ServingService/Recommend',
+            recsvc_dot_v1_dot_serving__pb2.RecommendRequest.SerializeToString,
+            recsvc_dot_v1_dot_serving__pb2.RecommendResponse.FromString,
             options,
             channel_credentials,
             insecure,

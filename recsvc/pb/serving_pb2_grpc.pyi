@@ -53,6 +53,10 @@ class ServingServiceStub:
     """Reads one row: the features of one entity, or of a few entities that belong to one moment (this user, this item, the pair)."""
     GetFeaturesBatch: _grpc.UnaryUnaryMultiCallable[_serving_pb2.GetFeaturesBatchRequest, _serving_pb2.GetFeaturesBatchResponse]
     """Reads many rows at once and answers in columns: one user and 500 candidates are one call and one store round trip."""
+    Recommend: _grpc.UnaryUnaryMultiCallable[_serving_pb2.RecommendRequest, _serving_pb2.RecommendResponse]
+    """Makes a slate of items for a user. It fails only for a mistake of the caller or a deadline: what does not work meanwhile makes the
+    slate worse, and stands in `degraded`.
+    """
 
 @_typing.type_check_only
 class ServingServiceAsyncStub(ServingServiceStub):
@@ -63,6 +67,10 @@ class ServingServiceAsyncStub(ServingServiceStub):
     """Reads one row: the features of one entity, or of a few entities that belong to one moment (this user, this item, the pair)."""
     GetFeaturesBatch: _aio.UnaryUnaryMultiCallable[_serving_pb2.GetFeaturesBatchRequest, _serving_pb2.GetFeaturesBatchResponse]  # type: ignore[assignment]
     """Reads many rows at once and answers in columns: one user and 500 candidates are one call and one store round trip."""
+    Recommend: _aio.UnaryUnaryMultiCallable[_serving_pb2.RecommendRequest, _serving_pb2.RecommendResponse]  # type: ignore[assignment]
+    """Makes a slate of items for a user. It fails only for a mistake of the caller or a deadline: what does not work meanwhile makes the
+    slate worse, and stands in `degraded`.
+    """
 
 class ServingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves features. Every method answers also while the store is down: with defaults, flagged as such."""
@@ -82,5 +90,15 @@ class ServingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_serving_pb2.GetFeaturesBatchResponse, _abc.Awaitable[_serving_pb2.GetFeaturesBatchResponse]]:
         """Reads many rows at once and answers in columns: one user and 500 candidates are one call and one store round trip."""
+
+    @_abc_1.abstractmethod
+    def Recommend(
+        self,
+        request: _serving_pb2.RecommendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_serving_pb2.RecommendResponse, _abc.Awaitable[_serving_pb2.RecommendResponse]]:
+        """Makes a slate of items for a user. It fails only for a mistake of the caller or a deadline: what does not work meanwhile makes the
+        slate worse, and stands in `degraded`.
+        """
 
 def add_ServingServiceServicer_to_server(servicer: ServingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

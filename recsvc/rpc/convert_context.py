@@ -14,7 +14,7 @@ from recsvc.online.row import blank, objects
 from recsvc.pb import serving_pb2 as pb
 from recsvc.registry.types import FeatureType, Kind
 
-_SCALARS: Final = {
+KINDS: Final = {
     "int64_value": Kind.INT64,
     "float64_value": Kind.FLOAT64,
     "float32_value": Kind.FLOAT32,
@@ -53,8 +53,8 @@ def from_value(message: pb.Value, of: FeatureType) -> Column | str:
     which = message.WhichOneof("kind")
     if which is None:
         return f"has no value, must be {of}"
-    kind = _SCALARS[which]
-    if not _is_taken(kind, of):
+    kind = KINDS[which]
+    if not is_taken(kind, of):
         return f"is {kind.value}, must be {of}"
     value = getattr(message, which)
     if kind is Kind.VECTOR or kind in _LISTS:
@@ -77,7 +77,7 @@ def from_column(message: pb.ColumnValues, of: FeatureType, rows: int) -> Column 
     kind = _COLUMNS[which]
     if kind is Kind.VECTOR:
         return _vectors(column, of)
-    if not _is_taken(kind, of):
+    if not is_taken(kind, of):
         return f"is {kind.value}, must be {of}"
     if kind in _LISTS:
         return _lists(column, of)
@@ -102,7 +102,8 @@ def length(message: pb.ColumnValues) -> int:
             return len(column.values)
 
 
-def _is_taken(kind: Kind, of: FeatureType) -> bool:
+def is_taken(kind: Kind, of: FeatureType) -> bool:
+    """Say whether a value of a kind may stand for one of type ``of``."""
     return kind is of.kind or kind in _TAKEN.get(of.kind, ())
 
 

@@ -12,7 +12,8 @@ from recsvc.deadline import Deadline
 from recsvc.online.features import FeatureReader
 from recsvc.online.in_turns import LARGE_CELLS, PATIENCE_S, Turns
 from recsvc.pb import serving_pb2 as pb
-from recsvc.rpc import convert_reply
+from recsvc.recommend.pipeline import Recommender
+from recsvc.rpc import convert_reply, recommend_reply, recommend_request
 from recsvc.rpc.handler import Handlers
 from recsvc.rpc.limits import Limits
 from recsvc.rpc.quick_request import RequestReader
@@ -26,9 +27,19 @@ class ServingServicer:
     A reload swaps it between calls, never within one.
     """
 
-    def __init__(self, current: Callable[[], FeatureReader], limits: Limits) -> None:
+    def __init__(
+        self,
+        current: Callable[[], FeatureReader],
+        limits: Limits,
+        recommender: Callable[[], Recommender],
+        *,
+        overrides: bool = False,
+    ) -> None:
+        """Answer by what is current at the start of each call; ``overrides``: whether callers may choose variants."""
         self._current = current
         self._limits = limits
+        self._recommender = recommender
+        self._overrides = overrides
         self._requests = RequestReader(current().registry, limits)
 
     def __repr__(self) -> str:
@@ -68,6 +79,13 @@ class ServingServicer:
         answer = await reader.answer_in_turns(plan, request, reads, found, turns)
         return await columns.encode_in_turns(answer, turns, event_times=event_times)
 
+    async def recommend(self, message: pb.RecommendRequest, deadline: Deadline) -> bytes:
+        """Answer Recommend with serialized bytes."""
+        reader = self._current()
+        asked = recommend_request.recommend(message, reader.registry, self._limits, overrides=self._overrides)
+        found = await self._recommender().recommend(asked, reader, deadline.came, deadline.at)
+        return recommend_reply.reply(found, asked.explain)
+
     def _requests_to(self, reader: FeatureReader) -> RequestReader:
         """Return what reads requests to this reader's registry."""
         if self._requests.registry is not reader.registry:
@@ -79,5 +97,6 @@ class ServingServicer:
         methods = {
             "GetFeatures": handlers.unary(pb.GetFeaturesRequest, self.get_features),
             "GetFeaturesBatch": handlers.unary(pb.GetFeaturesBatchRequest, self.get_features_batch),
+            "Recommend": handlers.unary(pb.RecommendRequest, self.recommend),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from recsvc.client.channel import GET_FEATURES, GET_FEATURES_BATCH, SERVICE
+from recsvc.client.channel import GET_FEATURES, GET_FEATURES_BATCH, RECOMMEND, SERVICE
 from recsvc.pb import serving_pb2
 
 
@@ -27,7 +27,7 @@ class CannedServer:
     """Seconds until the deadline of each call."""
     address: str = ""
 
-    async def answer(self, request: Any, context: Any) -> bytes:  # noqa: ANN401  # either method's
+    async def answer(self, request: Any, context: Any) -> bytes:  # noqa: ANN401  # any method's
         """Keep what came, and send what is next."""
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
@@ -39,10 +39,11 @@ class CannedServer:
         return reply
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Return both methods; requests are parsed with the public classes, as the real server does."""
+        """Return all methods; requests are parsed with the public classes, as the real server does."""
         parsers: dict[str, Callable[[bytes], Any]] = {
             GET_FEATURES: serving_pb2.GetFeaturesRequest.FromString,
             GET_FEATURES_BATCH: serving_pb2.GetFeaturesBatchRequest.FromString,
+            RECOMMEND: serving_pb2.RecommendRequest.FromString,
         }
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             path.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(self.answer, parse)

@@ -19,7 +19,22 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.rpc import error_details_pb2, status_pb2
 
 import recsvc
-from recsvc.client import AsyncClient, Client, ClientError, Degradation, DegradationReason, Source, Status, Violation
+from recsvc.client import (
+    AssignmentSource,
+    AsyncClient,
+    Client,
+    ClientError,
+    Degradation,
+    DegradationReason,
+    Explain,
+    RankedBy,
+    ReasonCode,
+    SlateRule,
+    Source,
+    Status,
+    Violation,
+    any_of,
+)
 from recsvc.pb import packed, serving_pb2
 from tests.parts.certificates import make_certificates
 from tests.rpc.canned import CannedServer, running
@@ -119,23 +134,55 @@ def silent_port() -> int:
 
 def test_both_clients_have_the_same_methods() -> None:
     """What one client can do the other can, with the same parameters."""
-    for method in ("__init__", "get_features", "get_features_batch", "close"):
+    for method in ("__init__", "get_features", "get_features_batch", "recommend", "close"):
         assert inspect.signature(getattr(Client, method)) == inspect.signature(getattr(AsyncClient, method))
 
 
-@pytest.mark.parametrize(
-    ("ours", "contract"),
-    [
-        (Status, serving_pb2.FeatureStatus),
-        (Source, serving_pb2.ValueSource),
-        (DegradationReason, serving_pb2.DegradationReason),
-    ],
-)
+ENUMS: Final[dict[type[IntEnum], Any]] = {
+    Status: serving_pb2.FeatureStatus,
+    Source: serving_pb2.ValueSource,
+    DegradationReason: serving_pb2.DegradationReason,
+    Explain: serving_pb2.ExplainLevel,
+    ReasonCode: serving_pb2.ReasonCode,
+    RankedBy: serving_pb2.RankedBy,
+    SlateRule: serving_pb2.SlateRule,
+    AssignmentSource: serving_pb2.AssignmentSource,
+}
+
+
+def test_every_enum_of_the_contract_has_short_names() -> None:
+    """An enum that the contract gets is one that callers of the client can name."""
+    assert {contract.DESCRIPTOR.name for contract in ENUMS.values()} == set(serving_pb2.DESCRIPTOR.enum_types_by_name)
+
+
+@pytest.mark.parametrize(("ours", "contract"), ENUMS.items())
 def test_short_names_are_those_of_the_contract(ours: type[IntEnum], contract: EnumTypeWrapper) -> None:
     """Each enum has the contract's names (less the prefix) and numbers; a newer number is UNSPECIFIED."""
     names = [name.split("_", 2)[2] for name in contract.keys()]  # noqa: SIM118  # a wrapper, no mapping
     assert {one.name: one.value for one in ours} == dict(zip(names, contract.values(), strict=True))
     assert ours(99) is ours(0)
+
+
+async def test_a_slate_as_it_was_asked(ask: Ask, server: CannedServer) -> None:
+    """Recommend sends the placement and each wish, and reads the slate."""
+    reply = packed.RecommendResponse(items=[{"item_id": "50", "rank": 1}], ranked_by=3, next_page_token="more")
+    server.replies = [reply.SerializeToString()]
+    slate = await ask(
+        "recommend", "home", 196, limit=1, filters=[any_of("film:genres", ["War"])], exclude=[7], page_token="page"
+    )
+    assert server.requests == [
+        serving_pb2.RecommendRequest(
+            placement="home",
+            user_id="196",
+            limit=1,
+            filters=[any_of("film:genres", ["War"]).message()],
+            exclude_item_ids=["7"],
+            explain=serving_pb2.EXPLAIN_LEVEL_NONE,
+            page_token="page",
+        )
+    ]
+    assert ([item.id for item in slate], slate.ranked_by) == (["50"], RankedBy.POPULARITY)
+    assert slate.next_page_token == "more"
 
 
 async def test_a_row_as_it_was_asked(ask: Ask, server: CannedServer) -> None:

@@ -222,5 +222,5 @@ async def test_long_names_of_any_text_fit_the_trailers(served: Served, sign: str
 
 async def test_an_unknown_method_is_unimplemented(served: Served) -> None:
     """A method that the service does not have is UNIMPLEMENTED."""
-    refusal = await served.caller.refused_raw("/recsvc.v1.ServingService/Recommend", b"")
+    refusal = await served.caller.refused_raw("/recsvc.v1.ServingService/Nope", b"")
     assert refusal.code is grpc.StatusCode.UNIMPLEMENTED

@@ -30,6 +30,7 @@ _SCALARS: Final[dict[int, st.SearchStrategy[Any]]] = {
     _F.TYPE_FIXED64: st.integers(0, 2**64 - 1),
     _F.TYPE_FIXED32: st.integers(0, 2**32 - 1),
     _F.TYPE_UINT32: st.integers(0, 2**32 - 1),
+    _F.TYPE_UINT64: st.integers(0, 2**64 - 1),
     _F.TYPE_BOOL: st.booleans(),
     _F.TYPE_STRING: st.text(max_size=5),
 }

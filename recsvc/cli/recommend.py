@@ -1,0 +1,186 @@
+"""``recsvc recommend home --user 196``: asks a running server for a slate, and prints it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from recsvc.cli.get import add_call, context_value, pairs, plain, text_of
+from recsvc.client import Client, Explain, Filter, Reason, Slate, any_of
+from recsvc.client.context import ContextValue
+from recsvc.errors import ConfigError
+
+WORDS: Final = {
+    "SIMILAR_TO_TASTE": "taste",
+    "SIMILAR_TO_SEED": "like seed",
+    "SIMILAR_TO_RECENT": "like",
+    "POPULAR": "popular",
+    "NEW": "new",
+    "PINNED": "pinned",
+    "FILLED": "fills the slate",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "recommend",
+        help="ask a running server for a slate of items",
+        description="Asks for a slate of a placement and prints it.",
+        epilog="example: recsvc recommend home --user 196 --limit 10 --filter film:genres=Comedy --explain",
+        allow_abbrev=False,
+    )
+    parser.add_argument("placement", metavar="PLACEMENT", help="name of the placement")
+    parser.add_argument("--user", metavar="ID", help="id of the user; without it: anonymous")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="how many items [as the placement says]")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="VIEW:FEATURE=VALUE",
+        help="only items with this value, or a list with it; several of one feature: one of them",
+    )
+    parser.add_argument("--exclude", action="append", default=[], metavar="ID", help="an item that must not come")
+    parser.add_argument(
+        "--seed", action="append", default=[], metavar="ID", help="an item that the slate is to be like"
+    )
+    parser.add_argument(
+        "--feature", action="append", default=[], metavar="REFERENCE", help="a feature of the items to show"
+    )
+    parser.add_argument("--explain", action="store_true", help="say why each item is there, and what was left out")
+    parser.add_argument(
+        "--page-token", default="", metavar="TOKEN", help="go on where the page before ended: its next_page_token"
+    )
+    add_call(parser)
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask and print; 0 where an answer came."""
+    context = {name: context_value(text) for name, text in pairs(args.context, "--context").items()}
+    with Client(args.server, timeout=args.timeout) as client:
+        slate = client.recommend(
+            args.placement,
+            args.user,
+            limit=args.limit,
+            context=context,
+            filters=filters(args.filter),
+            exclude=args.exclude,
+            seeds=args.seed,
+            features=args.feature,
+            explain=Explain.DIAGNOSTICS if args.explain else Explain.NONE,
+            page_token=args.page_token,
+        )
+    if args.json:
+        print(json.dumps(document(slate), indent=2, ensure_ascii=False))
+    else:
+        print_slate(Console(), slate)
+    return 0
+
+
+def filters(texts: Sequence[str]) -> list[Filter]:
+    """Read VIEW:FEATURE=VALUE texts; values of one feature are alternatives. Raises ConfigError."""
+    wanted: dict[str, list[ContextValue]] = {}
+    for text in texts:
+        feature, equals, value = text.partition("=")
+        if not equals or not feature:
+            raise ConfigError(f"--filter {text!r} is not VIEW:FEATURE=VALUE")
+        wanted.setdefault(feature, []).append(context_value(value))
+    return [any_of(feature, values) for feature, values in wanted.items()]
+
+
+def print_slate(console: Console, slate: Slate) -> None:
+    """Print a slate as a table, and below it how it was made and what did not work."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rank", justify="right")
+    table.add_column("item", justify="right")
+    table.add_column("score", justify="right")
+    for name in slate.columns:
+        table.add_column(name, overflow="fold")
+    table.add_column("because of" if any(item.reasons for item in slate) else "from", overflow="fold")
+    values = [column.expanded(len(slate)).to_list() for column in slate.columns.values()]
+    for index, item in enumerate(slate):
+        why = escape(", ".join(map(reason_text, item.reasons)) or ", ".join(item.sources))
+        features = (text_of(column[index]) for column in values)
+        table.add_row(str(item.rank), escape(item.id), _score(item.score), *features, why)
+    console.print(table)
+    made = f"ordered by {slate.model_version if slate.ranked_by.name == 'MODEL' else slate.ranked_by.name}"
+    indexes = "".join(f", index {name} {version}" for name, version in sorted(slate.index_versions.items()))
+    console.print(f"[dim]registry {slate.registry_fingerprint} · {escape(made + indexes)}[/dim]", soft_wrap=True)
+    for chosen in slate.assignments:
+        console.print(f"[dim]experiment {chosen.experiment}: {chosen.variant} ({chosen.source.name})[/dim]")
+    _print_diagnostics(console, slate)
+    for rule in slate.relaxed:
+        console.print(f"[yellow]relaxed: {rule.name}[/yellow]")
+    for flaw in slate.degraded:
+        console.print(f"[yellow]degraded: {flaw.reason.name} {flaw.view or flaw.source}[/yellow]")
+
+
+def reason_text(reason: Reason) -> str:
+    """Return a reason for the eye."""
+    words = WORDS.get(reason.code.name, reason.code.name.lower())
+    return " ".join(word for word in (words, reason.item_id, reason.category) if word)
+
+
+def _print_diagnostics(console: Console, slate: Slate) -> None:
+    diagnostics = slate.message.diagnostics
+    if not slate.message.HasField("diagnostics"):
+        return
+    drops = ", ".join(f"{d.filter} {d.dropped:,}" for d in diagnostics.drops if d.dropped)
+    found = ", ".join(f"{name} {n}" for name, n in sorted(diagnostics.candidates.items()))
+    console.print(f"[dim]{diagnostics.passed:,} items passed; left out: {drops or 'none'}; found: {found}[/dim]")
+
+
+def _score(score: float) -> str:
+    return "-" if math.isnan(score) else f"{score:.4g}"
+
+
+def document(slate: Slate) -> Mapping[str, object]:
+    """Return a slate as JSON has it; a score that is not known is null, diagnostics are there where asked for."""
+    columns = {name: column.expanded(len(slate)).to_list() for name, column in slate.columns.items()}
+    items = [
+        {
+            "item_id": item.id,
+            "rank": item.rank,
+            "score": None if math.isnan(item.score) else plain(item.score),
+            "sources": dict(item.sources),
+            "reasons": [{"code": r.code.name, "item_id": r.item_id, "category": r.category} for r in item.reasons],
+            "features": {name: plain(values[index]) for name, values in columns.items()},
+        }
+        for index, item in enumerate(slate)
+    ]
+    found: dict[str, object] = {
+        "recommendation_id": slate.recommendation_id,
+        "session_recommendation_id": slate.session_recommendation_id,
+        "items": items,
+        "assignments": [
+            {"experiment": a.experiment, "variant": a.variant, "source": a.source.name} for a in slate.assignments
+        ],
+        "ranked_by": slate.ranked_by.name,
+        "model_version": slate.model_version,
+        "index_versions": dict(slate.index_versions),
+        "degraded": [{"reason": d.reason.name, "view": d.view, "source": d.source} for d in slate.degraded],
+        "relaxed": [rule.name for rule in slate.relaxed],
+        "registry_fingerprint": slate.registry_fingerprint,
+        "next_page_token": slate.next_page_token,
+    }
+    return found | ({"diagnostics": _diagnostics(slate)} if slate.message.HasField("diagnostics") else {})
+
+
+def _diagnostics(slate: Slate) -> Mapping[str, object]:
+    sent = slate.message.diagnostics
+    return {
+        "drops": [{"filter": d.filter, "dropped": d.dropped} for d in sent.drops],
+        "passed": sent.passed,
+        "candidates": dict(sent.candidates),
+        "no_contributions": sent.no_contributions,
+        "stage_scores": [{s.stage: plain(s.score) for s in item.stage_scores} for item in slate.message.items],
+        "contributions": [{c.feature: plain(c.value) for c in item.contributions} for item in slate.message.items],
+    }

@@ -1,0 +1,137 @@
+"""The candidate sources: each finds items of its own kind, among those that may come. They do not wait for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recsvc.errors import RecsvcError
+from recsvc.recommend.catalogue import UNKNOWN
+from recsvc.recommend.copy_on_write import Places
+from recsvc.recommend.dictionary import Mask
+from recsvc.recommend.item_column import NumberColumn
+from recsvc.recommend.merge import Candidates
+from recsvc.recommend.snapshot import Indexed, Snapshot
+from recsvc.recommend.user_facts import UserFacts
+from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToRecent, SimilarToSeeds
+
+
+class MissingIndexError(RecsvcError):
+    """A vector index that a placement names is not there; ``name`` is the index."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no vector index {name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What sources look at. ``mask``: which places may come. ``seed``: of what is drawn at random."""
+
+    snapshot: Snapshot
+    mask: Mask
+    facts: UserFacts
+    seeds: Places
+    seed: int
+    now_micros: int
+    created_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates, and for those that are like another item which place that one has."""
+
+    candidates: Candidates
+    like: Mapping[int, int] = field(default_factory=dict)
+
+
+def find(source: CandidateSource, query: Query) -> Found | None:
+    """Return what a source finds; None where it has nothing to go by: no seeds, no vector, no recent items.
+
+    Raises MissingIndexError, and whatever an index raises.
+    """
+    match source:
+        case Nearest():
+            return _nearest(source, query)
+        case SimilarToSeeds():
+            return _similar(source, source.index, query.seeds, query)
+        case SimilarToRecent():
+            recent = query.snapshot.catalogue.places(query.facts.items(source.recent)[: source.last])
+            return _similar(source, source.index, recent[recent != UNKNOWN], query)
+        case Popular():
+            return _popular(source, query)
+        case Newest():
+            return _newest(source, query)
+
+
+def _nearest(source: Nearest, query: Query) -> Found | None:
+    vector = query.facts.vector(source.query)
+    if vector is None:
+        return None
+    hits = _index(query, source.index).search(vector, source.candidates, query.mask)
+    return Found(Candidates(source.name, hits.places, hits.scores))
+
+
+def _similar(source: SimilarToSeeds | SimilarToRecent, index: str, anchors: Places, query: Query) -> Found | None:
+    """Search around each anchor; of an item that is near several the best score counts."""
+    if not len(anchors):
+        return None
+    indexed = _index(query, index)
+    vectors = indexed.vectors(anchors)
+    found = [
+        (indexed.search(vector, source.candidates, query.mask), int(anchor))
+        for anchor, vector in zip(anchors, vectors, strict=True)
+        if np.isfinite(vector).all() and vector.any()
+    ]
+    if not found:
+        return None
+    places = np.concatenate([hits.places for hits, _ in found])
+    scores = np.concatenate([hits.scores for hits, _ in found])
+    like = np.concatenate([np.full(len(hits), anchor) for hits, anchor in found])
+    order = np.argsort(-scores, kind="stable")
+    order = order[~np.isin(places[order], anchors)]
+    _, first = np.unique(places[order], return_index=True)
+    best = order[np.sort(first)][: source.candidates]
+    pairs = zip(places[best].tolist(), like[best].tolist(), strict=True)
+    return Found(Candidates(source.name, places[best], scores[best]), dict(pairs))
+
+
+def _popular(source: Popular, query: Query) -> Found:
+    """Draw without replacement, in proportion to popularity: the largest of log(weight) + Gumbel noise.
+
+    The formula is that of W. Kool, H. van Hoof, M. Welling: Stochastic Beams and Where to Find Them, ICML 2019,
+    section 2.3. The order of what was drawn is that of popularity.
+    """
+    catalogue = query.snapshot.catalogue
+    mask = query.mask
+    recent = catalogue.places(query.facts.items(source.recent))
+    if source.recent is not None and (recent != UNKNOWN).any():
+        liked = np.unique(catalogue.categories(recent[recent != UNKNOWN]))
+        of = catalogue.categories(np.arange(len(catalogue)))
+        mask = mask & np.isin(of, liked[liked != UNKNOWN])
+    order = catalogue.by_popularity
+    pool = order[mask[order]][: source.pool]
+    weights = np.maximum(catalogue.popularity[pool], 0.0) + 1e-9
+    noise = np.random.default_rng(query.seed).gumbel(size=len(pool))
+    drawn = np.sort(np.argsort(-(np.log(weights) + noise), kind="stable")[: source.candidates])
+    return Found(Candidates(source.name, pool[drawn], catalogue.popularity[pool[drawn]]))
+
+
+def _newest(source: Newest, query: Query) -> Found | None:
+    column = None if query.created_at is None else query.snapshot.catalogue.columns[query.created_at]
+    if not isinstance(column, NumberColumn):
+        return None
+    since = query.now_micros - round(source.within.total_seconds() * 1e6)
+    young = query.mask & column.has_value & (column.values >= since) & (column.values <= query.now_micros)
+    places = np.flatnonzero(young).astype(np.int64)
+    order = np.argsort(-column.values[places], kind="stable")[: source.candidates]
+    return Found(Candidates(source.name, places[order], column.values[places[order]].astype(np.float64)))
+
+
+def _index(query: Query, name: str) -> Indexed:
+    found = query.snapshot.indexes.get(name)
+    if found is None:
+        raise MissingIndexError(name)
+    return found

@@ -1,0 +1,121 @@
+"""Makes slates of placements: reads what belongs to a page, assigns variants, and starts a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recsvc.online.features import FeatureReader
+from recsvc.recommend.asked import (
+    Asked,
+    Recommendation,
+)
+from recsvc.recommend.copy_on_write import Places
+from recsvc.recommend.experiments import assign
+from recsvc.recommend.impressions import Impression, ShownItem
+from recsvc.recommend.item_hashes import ItemHashes
+from recsvc.recommend.mirror import CatalogueMirror
+from recsvc.recommend.page_token import PagedRequest, PageTokens
+from recsvc.recommend.quality_factor import QualityFactor
+from recsvc.recommend.ranking.guard import GuardedRanker
+from recsvc.recommend.ranking.ranker import Ranker
+from recsvc.recommend.run import Call, Run
+from recsvc.recommend.snapshot import Indexes, Snapshot
+from recsvc.recommend.surroundings import Surroundings
+
+TARGET_S: Final = 0.05
+"""How long a slate may take."""
+
+
+class Recommender:
+    """Makes slates of the placements of one registry."""
+
+    def __init__(  # noqa: PLR0913  # what it works with, from outside
+        self,
+        mirrors: Mapping[str, CatalogueMirror],
+        indexes: Indexes,
+        rankers: Mapping[str, Ranker],
+        tokens: PageTokens,
+        around: Surroundings,
+        *,
+        target_s: float = TARGET_S,
+        impressions: Callable[[Impression], object] | None = None,
+    ) -> None:
+        """Make slates within ``target_s``; ``impressions`` takes what was shown, None: nobody keeps it."""
+        self.around = around
+        self.tokens = tokens
+        self.impressions = impressions
+        self.rankers: Mapping[str, GuardedRanker] = {name: GuardedRanker(ranker) for name, ranker in rankers.items()}
+        self._mirrors = mirrors
+        self._indexes = indexes
+        self._hashes: dict[str, tuple[int, ItemHashes]] = {}
+        self._target_s = target_s
+        self._quality: dict[str, QualityFactor] = {}
+
+    def __repr__(self) -> str:
+        return f"Recommender({list(self._mirrors.values())}, {self._indexes!r}, {list(self.rankers)})"
+
+    async def recommend(self, asked: Asked, reader: FeatureReader, came: float, until: float) -> Recommendation:
+        """Return a slate by ``until``; both are times of the chain's clock. Raises RequestError and LimitError."""
+        paged = _paged(asked)
+        page = None
+        if asked.page_token:
+            page = self.tokens.decode(asked.page_token, paged, now_s=self.around.now_micros() / 1e6)
+        kept = () if page is None else page.assignments
+        unit = asked.user or asked.unit
+        assigned = assign(asked.placement.experiments, unit, overrides=asked.overrides, kept=kept)
+        began = self.around.clock()
+        found = await Run(self, Call(asked, paged, page, assigned), reader, (came, until)).slate()
+        self.quality(asked.placement.name).took(self.around.clock() - began)
+        if self.impressions is not None:
+            self.impressions(_impression(asked, found, self.around.now_micros()))
+        return found
+
+    def quality(self, placement: str) -> QualityFactor:
+        """Return the part of its candidates that a placement ranks now."""
+        return self._quality.setdefault(placement, QualityFactor(self._target_s))
+
+    def snapshot(self, catalogue: str) -> Snapshot:
+        """Return what a request sees of a catalogue and its indexes."""
+        mirror = self._mirrors[catalogue]
+        return self._indexes.snapshot(mirror.snapshot, mirror.age_s())
+
+    def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
+        """Return the places of items that earlier pages had."""
+        catalogue = snapshot.catalogue
+        generation, known = self._hashes.get(catalogue.name, (-1, ItemHashes()))
+        if generation != catalogue.generation or len(known) > len(catalogue):
+            known = ItemHashes()
+        if len(known) < len(catalogue):
+            known = known.extended(catalogue.ids[len(known) :].tolist())
+            self._hashes[catalogue.name] = catalogue.generation, known
+        return known.places(wanted)
+
+
+def _paged(asked: Asked) -> PagedRequest:
+    others = {
+        "exclude": sorted(set(asked.exclude)),
+        "seeds": sorted(set(asked.seeds)),
+        "overrides": dict(asked.overrides),
+    }
+    return PagedRequest(asked.placement.name, (asked.user, asked.unit), asked.filters, others)
+
+
+def _impression(asked: Asked, found: Recommendation, now_micros: int) -> Impression:
+    user = asked.placement.user
+    return Impression(
+        recommendation_id=found.id,
+        session_id=found.session,
+        time_micros=now_micros,
+        placement=asked.placement.name,
+        items=[ShownItem(i.id, i.rank, i.score, tuple(o.source for o in i.origins)) for i in found.items],
+        user={} if user is None or asked.user is None else {user.join_key: asked.user},
+        assignments=found.assignments,
+        model_version=found.model_version,
+        ranked_by=found.ranked_by.name,
+        registry_fingerprint=found.registry_fingerprint,
+        features=dict(found.ranked_columns),
+    )

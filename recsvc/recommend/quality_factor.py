@@ -1,0 +1,37 @@
+"""How many candidates are worth their time: fewer while slates are late, all again when they are not.
+
+A step down is PERCENTILE / (1 - PERCENTILE) steps up, so the factor stands still where just that share of the slates is
+in time: a stochastic approximation of a quantile (H. Robbins, S. Monro: A Stochastic Approximation Method, 1951).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PERCENTILE: Final = 0.95
+"""Which share of slates is to be made within the target."""
+STEP_UP: Final = 0.001
+LEAST: Final = 0.1
+"""Of the candidates, what is ranked however late slates are."""
+TOLD: Final = 0.99
+"""Below this a slate says that its candidates were reduced."""
+
+
+class QualityFactor:
+    """The part of the candidates that is ranked, from LEAST to 1. ``target_s``: how long a slate may take."""
+
+    def __init__(self, target_s: float) -> None:
+        self._target_s = target_s
+        self.value = 1.0
+
+    def __repr__(self) -> str:
+        return f"QualityFactor({self.value:.3f}, target {self._target_s * 1e3:g} ms)"
+
+    def took(self, seconds: float) -> None:
+        """Take note how long a slate took."""
+        step = STEP_UP if seconds <= self._target_s else -STEP_UP * PERCENTILE / (1 - PERCENTILE)
+        self.value = min(1.0, max(LEAST, self.value + step))
+
+    def of(self, candidates: int, least: int) -> int:
+        """Return how many of the candidates are ranked: at least ``least``, as many as the slate has."""
+        return max(min(least, candidates), round(candidates * self.value))

@@ -1,0 +1,50 @@
+"""What all requests for slates share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recsvc.recommend.asking import Executors
+from recsvc.recommend.copy_on_write import Places
+from recsvc.recommend.impressions import Impression
+from recsvc.recommend.page_token import PageTokens
+from recsvc.recommend.quality_factor import QualityFactor
+from recsvc.recommend.ranking.guard import GuardedRanker
+from recsvc.recommend.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the pipeline gets from outside: two clocks, a source of randomness, and threads for searches and models."""
+
+    now_micros: Callable[[], int]
+    clock: Callable[[], float]
+    random: Random
+    executors: Executors
+
+
+class Shared(Protocol):
+    """What all requests share; Recommender is one."""
+
+    around: Surroundings
+    tokens: PageTokens
+    rankers: Mapping[str, GuardedRanker]
+    impressions: Callable[[Impression], object] | None
+
+    def quality(self, placement: str) -> QualityFactor:
+        """Return the part of its candidates that a placement ranks now."""
+        ...
+
+    def snapshot(self, catalogue: str) -> Snapshot:
+        """Return what a request sees of a catalogue and its indexes."""
+        ...
+
+    def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
+        """Return the places of items that earlier pages had."""
+        ...

@@ -1,0 +1,290 @@
+"""`recsvc recommend`: how its words are read, and how a slate is shown; calls go to a server of canned answers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from recsvc.cli.main import main
+from recsvc.cli.recommend import WORDS, document, filters, print_slate, reason_text
+from recsvc.client import Reason, ReasonCode, any_of
+from recsvc.client.slates import read_slate
+from recsvc.errors import ConfigError
+from recsvc.pb import packed, serving_pb2
+from tests.rpc.canned import CannedServer, running
+
+ITEMS: list[dict[str, Any]] = [
+    {
+        "item_id": "50",
+        "rank": 11,
+        "score": 1 / 3,
+        "sources": [{"source": "near", "rank": 3}, {"source": "pop", "rank": 1}],
+        "reasons": [{"code": 3, "item_id": "7"}, {"code": 4, "category": "War"}],
+    },
+    {"item_id": "[red]51", "rank": 12, "score": math.nan, "reasons": [{"code": 7}]},
+]
+COLUMNS: list[dict[str, Any]] = [
+    {
+        "name": "film:title",
+        "values": {"strings": {"values": ["Star [Wars]", ""]}},
+        "statuses": bytes([1, 3]),
+        "sources": bytes([1, 7]),
+    },
+    {
+        "name": "film:genres",
+        "values": {"string_lists": {"values": ["War", "[x]"], "lengths": np.array([2, 0], "<u4").tobytes()}},
+        "statuses": bytes([1]),
+        "sources": bytes([1]),
+    },
+    {
+        "name": "taste:mean",
+        "values": {"float64s": {"values": np.array([math.inf]).tobytes()}},
+        "statuses": bytes([1]),
+        "sources": bytes([1]),
+    },
+]
+DIAGNOSTICS = {
+    "drops": [{"filter": "available", "dropped": 0}, {"filter": "filters[0]", "dropped": 1_200}],
+    "passed": 3_400,
+    "candidates": {"pop": 100, "near": 150},
+    "no_contributions": "has none",
+}
+
+
+def reply(**changes: Any) -> Any:  # noqa: ANN401  # the twin of a reply
+    """Return the reply of a server, with changes."""
+    usual: dict[str, Any] = {
+        "recommendation_id": "id-2",
+        "session_recommendation_id": "id-1",
+        "items": ITEMS,
+        "columns": COLUMNS,
+        "assignments": [{"experiment": "ranker", "variant": "trees", "source": 1}],
+        "model_version": "linear@3",
+        "ranked_by": 1,
+        "registry_fingerprint": "f00d",
+        "index_versions": {"films": "v7", "a": "v1"},
+        "degraded": [{"reason": 8, "source": "near"}, {"reason": 6, "view": "film@v1"}],
+        "relaxed": bytes([2]),
+        "next_page_token": "token",
+    }
+    return packed.RecommendResponse(**(usual | changes))
+
+
+def printed(**changes: Any) -> list[str]:  # noqa: ANN401  # any field of the reply
+    """Return the lines that a slate is printed as."""
+    file = io.StringIO()
+    print_slate(Console(file=file, width=120), read_slate(reply(**changes)))
+    return [" ".join(line.split()) for line in file.getvalue().splitlines()]
+
+
+def test_filters_of_one_feature_are_alternatives() -> None:
+    """Values keep the type that their text looks like; features keep the order in which they came."""
+    given = [
+        "film:genres=War",
+        "film:year=1995",
+        "film:genres=Sci=Fi",
+        'film:title="12"',
+        "film:out=2026-01-01",
+        "a:b=",
+    ]
+    assert filters(given) == [
+        any_of("film:genres", ["War", "Sci=Fi"]),
+        any_of("film:year", [1995]),
+        any_of("film:title", ["12"]),
+        any_of("film:out", [datetime(2026, 1, 1, tzinfo=UTC)]),
+        any_of("a:b", [""]),
+    ]
+    assert filters([]) == []
+
+
+@pytest.mark.parametrize("text", ["film:genres", "=War", ""])
+def test_what_is_no_filter_is_told(text: str) -> None:
+    """A filter has a feature and a value."""
+    with pytest.raises(ConfigError, match=f"--filter '{text}' is not VIEW:FEATURE=VALUE"):
+        filters([text])
+
+
+def test_every_reason_has_words() -> None:
+    """A reason that the contract gets is one that people can read; one of a newer server is told as such."""
+    assert WORDS.keys() == {code.name for code in ReasonCode if code}
+    assert reason_text(Reason(ReasonCode.SIMILAR_TO_SEED, "50", "")) == "like seed 50"
+    assert reason_text(Reason(ReasonCode.POPULAR, "", "War")) == "popular War"
+    assert reason_text(Reason(ReasonCode.UNSPECIFIED, "", "")) == "unspecified"
+
+
+def test_a_slate_is_a_table() -> None:
+    """Rank, item, score, features and reasons of each item; below it how the slate was made and what did not work."""
+    assert printed() == [
+        "rank item score film:title film:genres taste:mean because of",
+        "11 50 0.3333 Star [Wars] [War, [x]] inf like 7, popular War",
+        "12 [red]51 - - [] inf fills the slate",
+        "registry f00d · ordered by linear@3, index a v1, index films v7",
+        "experiment ranker: trees (HASHED)",
+        "relaxed: CAPS",
+        "degraded: SOURCE_TIMED_OUT near",
+        "degraded: METADATA_STALE film@v1",
+    ]
+
+
+def test_without_reasons_a_table_has_sources() -> None:
+    """Where no reasons were asked for, it is said where each item came from."""
+    items = [{**item, "reasons": []} for item in ITEMS]
+    lines = printed(items=items, columns=[], ranked_by=2)
+    assert lines[:4] == [
+        "rank item score from",
+        "11 50 0.3333 near, pop",
+        "12 [red]51 -",
+        "registry f00d · ordered by RETRIEVAL_ORDER, index a v1, index films v7",
+    ]
+
+
+def test_diagnostics_are_a_line() -> None:
+    """How many passed, what was left out by what, and what each source found; nothing where they were not asked for."""
+    line = "3,400 items passed; left out: filters[0] 1,200; found: near 150, pop 100"
+    assert line in printed(diagnostics=DIAGNOSTICS)
+    assert "0 items passed; left out: none; found:" in printed(diagnostics={"passed": 0})
+    assert not [line for line in printed() if "passed" in line]
+
+
+def test_a_slate_without_items_is_printed() -> None:
+    """Nothing that passes is an answer, also where features were asked for."""
+    columns = [{"name": "film:title", "values": {"strings": {"values": []}}}, COLUMNS[2]]
+    lines = printed(items=[], columns=columns, ranked_by=3, model_version="", index_versions={})
+    assert lines[:2] == ["rank item score film:title taste:mean from", "registry f00d · ordered by POPULARITY"]
+    found = document(read_slate(reply(items=[], columns=columns)))
+    assert found["items"] == []
+
+
+def test_a_slate_is_a_document() -> None:
+    """--json has every fact as any parser reads it: nothing cut or rounded, and what is no number of JSON as text."""
+    found = document(read_slate(reply()))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found == {
+        "recommendation_id": "id-2",
+        "session_recommendation_id": "id-1",
+        "items": [
+            {
+                "item_id": "50",
+                "rank": 11,
+                "score": 1 / 3,
+                "sources": {"near": 3, "pop": 1},
+                "reasons": [
+                    {"code": "SIMILAR_TO_RECENT", "item_id": "7", "category": ""},
+                    {"code": "POPULAR", "item_id": "", "category": "War"},
+                ],
+                "features": {"film:title": "Star [Wars]", "film:genres": ["War", "[x]"], "taste:mean": "inf"},
+            },
+            {
+                "item_id": "[red]51",
+                "rank": 12,
+                "score": None,
+                "sources": {},
+                "reasons": [{"code": "FILLED", "item_id": "", "category": ""}],
+                "features": {"film:title": None, "film:genres": [], "taste:mean": "inf"},
+            },
+        ],
+        "assignments": [{"experiment": "ranker", "variant": "trees", "source": "HASHED"}],
+        "ranked_by": "MODEL",
+        "model_version": "linear@3",
+        "index_versions": {"films": "v7", "a": "v1"},
+        "degraded": [
+            {"reason": "SOURCE_TIMED_OUT", "view": "", "source": "near"},
+            {"reason": "METADATA_STALE", "view": "film@v1", "source": ""},
+        ],
+        "relaxed": ["CAPS"],
+        "registry_fingerprint": "f00d",
+        "next_page_token": "token",
+    }
+
+
+def test_diagnostics_are_in_the_document() -> None:
+    """What was dropped and found, and the scores and contributions of each item, in the order of the items."""
+    scores = {
+        "stage_scores": [{"stage": "near", "score": 0.5}],
+        "contributions": [{"feature": "film:year", "value": -math.inf}],
+    }
+    found = document(read_slate(reply(items=[{**ITEMS[0], **scores}, ITEMS[1]], diagnostics=DIAGNOSTICS)))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["diagnostics"] == {
+        "drops": [{"filter": "available", "dropped": 0}, {"filter": "filters[0]", "dropped": 1_200}],
+        "passed": 3_400,
+        "candidates": {"near": 150, "pop": 100},
+        "no_contributions": "has none",
+        "stage_scores": [{"near": 0.5}, {}],
+        "contributions": [{"film:year": "-inf"}, {}],
+    }
+
+
+def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` has an example, and says what each flag takes."""
+    with pytest.raises(SystemExit) as caught:
+        main(["recommend", "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    flags = ["--user", "--limit", "--filter", "--exclude", "--seed", "--feature", "--explain", "--page-token"]
+    for flag in [*flags, "--context", "--server", "--timeout", "--json"]:
+        assert f"\n  {flag} " in shown
+    assert "example: recsvc recommend home --user 196" in shown
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a wide terminal."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.mark.usefixtures("wide")
+async def test_what_is_asked_for_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each flag becomes its field of the request, and the answer is printed."""
+    words = ["home", "--user", "196", "--limit", "5", "--filter", "film:genres=War", "--exclude", "1", "--exclude", "2"]
+    words += ["--seed", "3", "--feature", "film:title", "--explain", "--context", "hour=7", "--page-token", "page"]
+    async with running(CannedServer([reply().SerializeToString()])) as server:
+        status = await asyncio.to_thread(main, ["recommend", *words, "--server", server.address, "--timeout", "20"])
+    assert status == 0
+    assert server.requests == [
+        serving_pb2.RecommendRequest(
+            placement="home",
+            user_id="196",
+            limit=5,
+            context={"hour": serving_pb2.Value(int64_value=7)},
+            filters=[any_of("film:genres", ["War"]).message()],
+            exclude_item_ids=["1", "2"],
+            seed_item_ids=["3"],
+            features=["film:title"],
+            explain=serving_pb2.EXPLAIN_LEVEL_DIAGNOSTICS,
+            page_token="page",
+        )
+    ]
+    assert capsys.readouterr().out.startswith("rank ")
+
+
+async def test_json_is_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` prints the document and nothing else; without flags nothing special is asked for."""
+    async with running(CannedServer([reply().SerializeToString()])) as server:
+        words = ["recommend", "home", "--json", "--server", server.address, "--timeout", "20"]
+        assert await asyncio.to_thread(main, words) == 0
+    right = serving_pb2.RecommendRequest(placement="home", explain=serving_pb2.EXPLAIN_LEVEL_NONE)
+    assert server.requests == [right]
+    assert json.loads(capsys.readouterr().out) == document(read_slate(reply()))
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--filter", "film:genres"], "--filter 'film:genres' is not VIEW:FEATURE=VALUE"),
+        (["--context", "hour"], "--context 'hour' is not NAME=VALUE"),
+        (["--limit", "-1"], "limit: -1 is no number of items; give 1 or more, or 0 for as many as the placement says"),
+    ],
+)
+def test_what_cannot_be_asked_is_a_line(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake in the words is told without a call."""
+    assert main(["recommend", "home", *words, "--server", "127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == f"recsvc: {problem}\n"

@@ -1,0 +1,185 @@
+"""What each candidate source finds, and what none of them ever gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsvc.recommend.candidates import Found, MissingIndexError, Query, find
+from recsvc.recommend.catalogue import UNKNOWN
+from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToRecent, SimilarToSeeds
+from tests.unit.recommend.queries import NOW, RECENT, TASTE, ScriptedIndex, builder_of, name, on_a_line, query, user
+
+NEAREST = Nearest("near", "line", TASTE, candidates=3)
+SEEDS = SimilarToSeeds("seeds", "line", candidates=4)
+SIMILAR = SimilarToRecent("recent", "line", RECENT, last=2, candidates=4)
+POPULAR = Popular("popular", pool=20, candidates=5)
+NEWEST = Newest("new", within=timedelta(seconds=5), candidates=3)
+SOURCES = [NEAREST, SEEDS, SIMILAR, POPULAR, replace(POPULAR, recent=RECENT), NEWEST]
+ITEMS = st.lists(st.integers(0, 25).map(name), max_size=6)
+
+
+def ids(asked: Query, found: Found | None) -> list[str]:
+    """Return the items of what was found, in order."""
+    assert found is not None
+    return asked.snapshot.catalogue.id_texts(found.candidates.places)
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(SOURCES),
+    st.integers(0, 8),
+    st.integers(0, 20),
+    st.lists(st.booleans(), min_size=20, max_size=20),
+    ITEMS,
+    ITEMS,
+    st.integers(0, 2**64 - 1),
+)
+def test_no_source_gives_what_may_not_come(  # noqa: PLR0913, PLR0917  # all that a query has
+    source: CandidateSource, most: int, count: int, mask: list[bool], seeds: list[str], recent: list[str], seed: int
+) -> None:
+    """No masked item, no item twice, none that it is to be like, no more than asked for, best first."""
+    source = replace(source, candidates=most)
+    catalogue = builder_of(count).snapshot()
+    seeds = [s for s in seeds if catalogue.places([s])[0] != UNKNOWN]
+    allowed = np.array(mask[:count], np.bool_)
+    asked = query(catalogue, mask=allowed, seeds=seeds, seed=seed, facts=user([3.0, 1.0], recent))
+    found = find(source, asked)
+    if found is None:
+        assert isinstance(source, SimilarToSeeds | SimilarToRecent)
+        return
+    places, scores = found.candidates.places, found.candidates.scores
+    assert len(set(places.tolist())) == len(places) <= most
+    assert allowed[places].all()
+    assert (np.diff(scores) <= 0).all()
+    assert found.candidates.source == source.name
+    if isinstance(source, SimilarToSeeds | SimilarToRecent):
+        anchors = seeds if isinstance(source, SimilarToSeeds) else recent[: source.last]
+        assert not set(ids(asked, found)) & set(anchors)
+        assert set(found.like) == set(places.tolist())
+        assert set(catalogue.id_texts(np.array(list(found.like.values()), np.int64))) <= set(anchors)
+    else:
+        assert not found.like
+
+
+def test_nearest_goes_by_the_users_vector() -> None:
+    """The items nearest to the user's vector come, of those that may; nothing without a vector."""
+    catalogue = builder_of(9).snapshot()
+    mask = catalogue.allowed.copy()
+    mask[4] = False
+    asked = query(catalogue, mask=mask, facts=user([4.1, 1.0]))
+    assert ids(asked, find(NEAREST, asked)) == ["i5", "i3", "i6"]
+    for facts in (user(), user([0.0, 0.0]), user([float("nan"), 1.0])):
+        assert find(NEAREST, query(catalogue, facts=facts)) is None
+
+
+def test_similar_to_seeds_says_which_seed() -> None:
+    """Items near any of the seeds come, each with the seed that it is nearest to; nothing without seeds."""
+    asked = query(builder_of(20).snapshot(), seeds=["i2", "i10"])
+    found = find(SEEDS, asked)
+    assert found is not None
+    assert set(ids(asked, found)) == {"i1", "i3", "i9", "i11"}
+    assert found.like == {1: 2, 3: 2, 9: 10, 11: 10}
+    assert find(SEEDS, query(builder_of(20).snapshot())) is None
+
+
+def test_similar_to_recent_looks_at_the_last_ones_alone() -> None:
+    """Only the newest items count, as many as the source says; those that the catalogue has not are passed over."""
+    catalogue = builder_of(20).snapshot()
+    asked = query(catalogue, facts=user(recent=["nobody", "i5", "i15"]))
+    found = find(SIMILAR, asked)
+    assert set(found.like.values() if found else ()) == {5}
+    assert find(SIMILAR, query(catalogue, facts=user(recent=["nobody"]))) is None
+    assert find(SIMILAR, query(catalogue)) is None
+
+
+def test_what_is_like_an_item_without_a_vector_is_not_known() -> None:
+    """Anchors that the index has not, or whose vector is no direction, are passed over; with no other there is none."""
+    catalogue = builder_of(6).snapshot()
+    asked = query(catalogue, seeds=["i1", "i5"], index=on_a_line(["i0", "i2", "i5"]))
+    found = find(SEEDS, asked)
+    assert set(found.like.values() if found else ()) == {5}
+    assert find(SEEDS, replace(asked, seeds=np.array([1]))) is None
+
+
+def test_an_index_that_is_not_there_is_named() -> None:
+    """A source that needs an index and has what to go by says which one is missing; others do not care."""
+    catalogue = builder_of(3).snapshot()
+    asked = query(catalogue, seeds=["i0"], facts=user([1.0, 1.0], ["i1"]))
+    for source in (replace(NEAREST, index="gone"), replace(SEEDS, index="gone"), replace(SIMILAR, index="gone")):
+        with pytest.raises(MissingIndexError, match="there is no vector index 'gone'") as caught:
+            find(source, asked)
+        assert caught.value.name == "gone"
+
+
+def test_rubbish_of_an_index_reaches_no_item() -> None:
+    """Places that are none and scores that are no numbers are passed on as such, for merging to leave out."""
+    catalogue = builder_of(3).snapshot()
+    index = ScriptedIndex(["i0", "i1", "i2"], [-1, 1, 7], [float("nan"), 2.0, 1.0])
+    asked = query(catalogue, index=index, facts=user([0.0, 1.0]), seeds=["i0"])
+    for source in (NEAREST, SEEDS):
+        found = find(source, asked)
+        assert found is not None
+        assert set(found.candidates.places.tolist()) <= {UNKNOWN, 1}
+
+
+def test_popular_is_a_draw_that_can_be_made_again() -> None:
+    """The same seed draws the same items, in order of popularity; other seeds draw others."""
+    catalogue = builder_of(60).snapshot()
+    drawn = [ids(asked := query(catalogue, seed=seed), find(POPULAR, asked)) for seed in range(20)]
+    again = [ids(asked := query(catalogue, seed=seed), find(POPULAR, asked)) for seed in range(20)]
+    assert drawn == again
+    assert len({tuple(items) for items in drawn}) > 15
+    for items in drawn:
+        numbers = [int(item.removeprefix("i")) for item in items]
+        assert numbers == sorted(numbers)
+        assert max(numbers) < 20  # the pool
+
+
+def test_popular_draws_in_proportion_to_popularity() -> None:
+    """One item with 3 times the popularity of another is drawn alone 3 times as often."""
+    builder = builder_of(2)
+    for item, popularity in (("i0", 3.0), ("i1", 1.0)):
+        builder.put("counts", item, {"counts:pop": popularity}, 1)
+    catalogue = builder.snapshot()
+    alone = replace(POPULAR, candidates=1)
+    first = sum(ids(asked := query(catalogue, seed=s), find(alone, asked)) == ["i0"] for s in range(2_000))
+    assert 1_400 < first < 1_600  # 1,500 ± 5 standard deviations
+
+
+@pytest.mark.parametrize("popularity", [0.0, -5.0, float("nan"), float("inf")])
+def test_popular_takes_any_popularity(popularity: float) -> None:
+    """Items of no, negative or endless popularity can be drawn without a warning, each once."""
+    builder = builder_of(4)
+    for number in range(4):
+        builder.put("counts", name(number), {"counts:pop": popularity}, 1)
+    asked = query(builder.snapshot())
+    assert sorted(ids(asked, find(POPULAR, asked))) == ["i0", "i1", "i2", "i3"]
+
+
+def test_popular_by_recent_items_is_of_their_categories() -> None:
+    """With recent items only their categories come; of a user without any, or unknown ones, all categories do."""
+    catalogue = builder_of(30).snapshot()
+    source = replace(POPULAR, recent=RECENT, candidates=20)
+    asked = query(catalogue, facts=user(recent=["i3", "nobody", "i6"]))
+    assert {int(i.removeprefix("i")) % 3 for i in ids(asked, find(source, asked))} == {0}
+    for recent in ([], ["nobody"]):
+        asked = query(catalogue, facts=user(recent=recent))
+        assert {int(i.removeprefix("i")) % 3 for i in ids(asked, find(source, asked))} == {0, 1, 2}
+
+
+def test_newest_are_the_last_created() -> None:
+    """The youngest come first, none older than the source allows, none of the future, none without a time."""
+    builder = builder_of(9)
+    builder.put("film", "i100", {"film:available": True, "film:out": NOW + 1}, 1)
+    builder.put("film", "i101", {"film:available": True}, 1)
+    asked = query(builder.snapshot())
+    assert ids(asked, find(NEWEST, asked)) == ["i0", "i1", "i2"]
+    assert ids(asked, find(replace(NEWEST, candidates=99), asked)) == ["i0", "i1", "i2", "i3", "i4", "i5"]
+    assert ids(asked, find(replace(NEWEST, within=timedelta(0)), asked)) == ["i0"]
+    assert find(NEWEST, replace(asked, created_at=None)) is None

@@ -1,0 +1,48 @@
+"""The part of the candidates that is ranked: smaller while slates are late, whole again when they are not."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsvc.recommend.quality_factor import LEAST, PERCENTILE, QualityFactor
+
+TARGET_S = 0.05
+
+
+def test_late_slates_have_fewer_candidates_and_all_come_back() -> None:
+    """It falls to the least while all are late, and is whole again when all are in time."""
+    factor = QualityFactor(TARGET_S)
+    assert factor.of(500, 10) == 500
+    for _ in range(1_000):
+        factor.took(2 * TARGET_S)
+    assert factor.value == LEAST
+    assert factor.of(500, 10) == 50
+    assert factor.of(500, 200) == 200
+    assert factor.of(5, 10) == 5
+    for _ in range(1_000):
+        factor.took(TARGET_S)
+    assert factor.value == 1.0
+
+
+@given(st.lists(st.floats(0, 1), max_size=200))
+def test_it_stays_within_its_bounds(times: list[float]) -> None:
+    """Whatever slates take, at least the least part is ranked, and never more than there is."""
+    factor = QualityFactor(TARGET_S)
+    for seconds in times:
+        factor.took(seconds)
+        assert LEAST <= factor.value <= 1.0
+
+
+@pytest.mark.parametrize("late", [0.01, 0.2])
+def test_the_wanted_share_of_late_slates_is_where_it_turns(late: float) -> None:
+    """It stays up while fewer are late than may be, and goes down while more are."""
+    factor, rng = QualityFactor(TARGET_S), Random(1)
+    for _ in range(20_000):
+        factor.took(2 * TARGET_S if rng.random() < late else 0.0)
+    assert (factor.value > 0.8) == (late < 1 - PERCENTILE)
+    assert (factor.value < 0.5) == (late > 1 - PERCENTILE)
+    assert "target 50 ms" in repr(factor)
