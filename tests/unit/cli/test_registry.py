@@ -69,7 +69,7 @@ def test_check_says_all_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("spec", "words"),
-    [("none.py", "is not a file"), ("no.such.module", "neither a Python file nor"), ("recsvc.errors", "no Registry")],
+    [("none.py", "is not a file"), ("no.such.module", "neither a Python file nor"), ("colorsys", "no Registry")],
 )
 def test_definitions_that_are_not_there_are_one_line(spec: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A file, module or Registry that cannot be found is status 1 and one line."""

@@ -149,3 +149,19 @@ async def test_a_caller_that_goes_away_is_cancelled(threads: ThreadPoolExecutor)
             await task
     finally:
         index.go_on.set()
+
+
+async def test_a_search_that_hangs_keeps_nobody_else_from_the_sources_in_memory() -> None:
+    """With every thread for searches stuck, what needs no index is still found."""
+    stuck = BadIndex()
+    of = asked(stuck)
+    with ThreadPoolExecutor(1) as searches, ThreadPoolExecutor(1) as own:
+        executors = Executors(searches, own)
+        hung = Nearest("hung", "bad", TASTE, timeout=timedelta(milliseconds=20))
+        try:
+            for _ in range(3):
+                found, failed = await ask_all([hung, POPULAR], of, executors, 60.0)
+                assert [f.candidates.source for f in found] == ["popular"]
+                assert failed == [Degradation(Flaw.SOURCE_TIMED_OUT, source="hung")]
+        finally:
+            stuck.go_on.set()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.recommend import mirror as module
-from recsvc.recommend.mirror import kept_references
+from recsvc.recommend.mirror import RESCAN_S, kept_references
 from recsvc.registry import placement
 from tests.parts.waiting import eventually
 from tests.unit.recommend.memory_view import BURIED, FILMS, ITEM, MemoryView, Mirrored, counts, film
@@ -268,3 +268,41 @@ def test_a_mirror_shows_its_state() -> None:
     text = repr(Mirrored({}, {}).mirror)
     assert text.startswith("CatalogueMirror(Catalogue('films', version 0.0, 0 items, 0 allowed)")
     assert "_View(film, at b'')" in text
+
+
+async def test_rows_that_expired_without_a_word_are_dropped_in_time() -> None:
+    """All rows are looked at again every few minutes; what changes meanwhile is taken in between the pieces."""
+    of = await loaded()
+    for view in (of.films, of.counts):
+        view.expire("a")
+    of.now_s += RESCAN_S - 1
+    await of.mirror.refresh()
+    assert of.items() == {"a", "b"}
+    seen = []
+    of.films.write("c", film())
+    of.films.during = [lambda: of.films.write("d", film()), lambda: seen.append(of.allowed())]
+    of.now_s += 1
+    await of.mirror.refresh()
+    of.films.during = []
+    await of.mirror.refresh()
+    assert of.items() == {"b", "c", "d"}
+    assert (of.films.scans, of.counts.scans) == (2, 2)
+    assert of.mirror.age_s() == 0
+
+
+async def test_a_rescan_that_fails_leaves_all_as_it_was() -> None:
+    """Where the store goes down in the middle, no item is dropped, and the next one looks again."""
+    of = await loaded()
+    of.now_s += RESCAN_S
+
+    def fall() -> None:
+        of.films.down = True
+
+    of.films.during = [fall]
+    with pytest.raises(StoreUnavailableError):
+        await of.mirror.refresh()
+    assert set(of.allowed()) == {"a", "b"}
+    of.films.down, of.films.during = False, []
+    await of.mirror.refresh()
+    assert of.items() == {"a", "b"}
+    assert of.films.scans == 3
