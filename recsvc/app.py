@@ -27,7 +27,7 @@ from recsvc.online.redis_connect import ConnectionSettings, parse
 from recsvc.online.redis_open import OpenRedis, OpenStore, open_redis
 from recsvc.online.redis_whole_view import RedisWholeView
 from recsvc.recommend.page_token import MIN_KEY, PageTokens
-from recsvc.recommend.serving import Places, Recommending
+from recsvc.recommend.serving import Directories, Recommending
 from recsvc.registry.compat import Change as DefinitionChange
 from recsvc.registry.compat import ensure_compatible
 from recsvc.registry.loader import load as load_registry
@@ -68,7 +68,7 @@ async def running(settings: Settings, spec: str, registry: Registry | None = Non
         store = await stack.enter_async_context(redis.reader(counters))
         chain = ReadChain(chain_settings(settings), _surroundings(counters), _behind(store, redis))
         stack.push_async_callback(chain.close)
-        recommending = _recommending(settings, redis)
+        recommending = _recommending(settings, redis, counters)
         stack.push_async_callback(recommending.close)
         await recommending.adopt(registry)
         app = App(settings, spec, FeatureReaders(chain, counters, settings), registry, recommending)
@@ -253,11 +253,11 @@ def _behind(store: OpenStore, redis: OpenRedis) -> NamedStore | Router:
     return store.router
 
 
-def _recommending(settings: Settings, redis: OpenRedis) -> Recommending:
+def _recommending(settings: Settings, redis: OpenRedis, counters: Counters) -> Recommending:
     """Return what makes slates, not yet for any definitions. Raises ConfigError."""
     key = settings.page_token_key.encode() or secrets.token_bytes(MIN_KEY)
     return Recommending(
-        Places(
+        Directories(
             *(Path(d) if d else None for d in (settings.index_dir, settings.model_dir, settings.impressions_dir)),
         ),
         PageTokens([key]),
@@ -265,6 +265,7 @@ def _recommending(settings: Settings, redis: OpenRedis) -> Recommending:
         now_micros=now_micros,
         clock=time.monotonic,
         random=random.Random(),  # noqa: S311  # seeds of what is drawn, keeps no secret
+        counters=counters,
         target_s=settings.recommend_target_ms / 1000,
         owner=re.sub(r"[^A-Za-z0-9_]", "_", settings.listen)[:64],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
@@ -11,8 +10,7 @@ from typing import NamedTuple
 from recsvc.recommend.asked import Degradation, Flaw
 from recsvc.recommend.candidates import Found, MissingIndexError, Query, find
 from recsvc.registry.placement import CandidateSource, Newest, Popular
-
-log = logging.getLogger(__name__)
+from recsvc.telemetry.counters import Counters
 
 
 class Executors(NamedTuple):
@@ -23,20 +21,20 @@ class Executors(NamedTuple):
 
 
 async def ask_all(
-    sources: Sequence[CandidateSource], query: Query, executors: Executors, left_s: float
+    sources: Sequence[CandidateSource], query: Query, executors: Executors, left_s: float, counters: Counters
 ) -> tuple[list[Found], list[Degradation]]:
     """Return what the sources found, in their order, and which of them failed.
 
     Each has its own time, and ``left_s`` at most. A search cannot be stopped: one that is late ends in its thread, and
     nobody looks at it.
     """
-    outcomes = await asyncio.gather(*(_ask(source, query, executors, left_s) for source in sources))
+    outcomes = await asyncio.gather(*(_ask(source, query, executors, left_s, counters) for source in sources))
     found = [outcome for outcome in outcomes if isinstance(outcome, Found)]
     return found, [outcome for outcome in outcomes if isinstance(outcome, Degradation)]
 
 
 async def _ask(
-    source: CandidateSource, query: Query, executors: Executors, left_s: float
+    source: CandidateSource, query: Query, executors: Executors, left_s: float, counters: Counters
 ) -> Found | Degradation | None:
     loop = asyncio.get_running_loop()
     try:
@@ -47,7 +45,6 @@ async def _ask(
         return Degradation(Flaw.SOURCE_TIMED_OUT, source=source.name)
     except MissingIndexError as error:
         return Degradation(Flaw.INDEX_MISSING, source=error.name)
-    except Exception:
-        # Whatever an index or a definition does wrong: the other sources are there, and popular items are.
-        log.exception("candidate source %s failed", source.name)
+    except Exception as error:  # noqa: BLE001  # whatever an index does wrong: the other sources are there, and popular items
+        counters.source_failed(source.name, error)
         return Degradation(Flaw.SOURCE_FAILED, source=source.name)

@@ -11,6 +11,7 @@ from recsvc.errors import RecsvcError
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Mask
+from recsvc.recommend.filling import most_popular
 from recsvc.recommend.item_column import NumberColumn
 from recsvc.recommend.merge import Candidates
 from recsvc.recommend.snapshot import Indexed, Snapshot
@@ -109,10 +110,8 @@ def _popular(source: Popular, query: Query) -> Found:
     recent = catalogue.places(query.facts.items(source.recent))
     if source.recent is not None and (recent != UNKNOWN).any():
         liked = np.unique(catalogue.categories(recent[recent != UNKNOWN]))
-        of = catalogue.categories(np.arange(len(catalogue)))
-        mask = mask & np.isin(of, liked[liked != UNKNOWN])
-    order = catalogue.by_popularity
-    pool = order[mask[order]][: source.pool]
+        mask = mask & np.isin(query.snapshot.categories, liked[liked != UNKNOWN])
+    pool = most_popular(catalogue.by_popularity, mask, source.pool)
     weights = np.maximum(catalogue.popularity[pool], 0.0) + 1e-9
     noise = np.random.default_rng(query.seed).gumbel(size=len(pool))
     drawn = np.sort(np.argsort(-(np.log(weights) + noise), kind="stable")[: source.candidates])

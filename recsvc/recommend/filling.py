@@ -16,6 +16,11 @@ LARGEST_BLOCK: Final = 65_536
 """Blocks double, so that a short walk looks at few items and a long one at many at a time."""
 
 
+def most_popular(order: NDArray[np.int64], mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Return the first ``count`` places of ``order`` (by popularity) that ``mask`` (bool[n]) lets through."""
+    return Filler(order, mask).take(count, Room(None))
+
+
 class Filler:
     """Gives items that are not in the slate yet: those of ``order`` first, then all others by place.
 

@@ -30,9 +30,9 @@ class Masking:
         return int(np.count_nonzero(self.mask))
 
     def filter(self, own: Sequence[Condition], asked: Sequence[Condition], *, count: bool) -> None:
-        """Apply the filters of the placement and those of the request, before all else; ``count`` each of them."""
+        """Apply the filters of the placement and those of the request; ``count`` what each drops of all available."""
         conditions = [*own, *asked]
-        self.mask = mask(self._catalogue, conditions)
+        self.mask &= mask(self._catalogue, conditions)
         if count:
             names = [f"placement.filters[{i}]" for i in range(len(own))] + [f"filters[{i}]" for i in range(len(asked))]
             self.drops += zip(names, dropped(self._catalogue, conditions), strict=True)

@@ -21,6 +21,7 @@ from recsvc.registry.plan import ViewRead
 from recsvc.registry.reference import parse
 from recsvc.registry.registry import Registry
 from recsvc.registry.types import FeatureType
+from recsvc.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,11 @@ RESCAN_S: Final = 300.0
 class _View:
     """A view of the catalogue: where its rows come from, and what of them is kept."""
 
-    def __init__(self, prefix: str, references: Sequence[str], registry: Registry, rows: WholeView) -> None:
+    def __init__(  # what it is of, and what it works with
+        self, prefix: str, references: Sequence[str], registry: Registry, rows: WholeView, counters: Counters
+    ) -> None:
         self.prefix = prefix
+        self._counters = counters
         self.rows = rows
         self.position = b""
         self.scanned_at = 0.0
@@ -58,7 +62,7 @@ class _View:
         items = list(there)
         decoded = self._columns.decode(self._read, ViewRows(list(there.values()), Source.STORE), now_micros)
         if decoded.corrupt:
-            log.error("%d corrupt rows of view %s: %s", len(decoded.corrupt), self.prefix, decoded.reasons[0])
+            self._counters.corrupt(self.prefix, len(decoded.corrupt), decoded.reasons[0])
             corrupt = set(decoded.corrupt)
             right = [i for i in range(len(items)) if i not in corrupt]
             self.put(builder, [(items[i], there[items[i]]) for i in right], now_micros)
@@ -73,7 +77,7 @@ class CatalogueMirror:
     ``views``: rows by the view's part of the references. ``clock``: seconds of the clock that ``age_s`` is told.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it works with, from outside
         self,
         definition: placement.Catalogue,
         registry: Registry,
@@ -81,13 +85,14 @@ class CatalogueMirror:
         *,
         now_micros: Callable[[], int],
         clock: Callable[[], float],
+        counters: Counters,
     ) -> None:
         references = kept_references(definition)
         types = {r: feature_type(registry, r) for r in references}
         self.definition = definition
         self._builder = CatalogueBuilder(definition, types)
         self._views = [
-            _View(prefix, [r for r in references if view_of(r) == prefix], registry, views[prefix])
+            _View(prefix, [r for r in references if view_of(r) == prefix], registry, views[prefix], counters)
             for prefix in dict.fromkeys(map(view_of, references))
         ]
         self._now_micros = now_micros
@@ -126,8 +131,9 @@ class CatalogueMirror:
         began = self._clock()
         for view in self._views:
             if not view.position or not await self._follow(view):
-                view.position = await view.rows.position()
+                position, view.position = await view.rows.position(), b""
                 await self._scan(view)
+                view.position = position
             elif began - view.scanned_at >= RESCAN_S:
                 await self._scan(view, serving=True)
         await self._publish(began)
@@ -168,9 +174,6 @@ class CatalogueMirror:
             known = await asyncio.to_thread(self._builder.snapshot)
             items = known.id_texts(known.exists.nonzero()[0])
             self._builder.delete(view.prefix, [item for item in items if item not in view.touched])
-        except BaseException:
-            view.position = b"" if not serving else view.position  # what was not scanned is not known
-            raise
         finally:
             view.touched = None
         view.scanned_at = began

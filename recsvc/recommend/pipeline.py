@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -69,7 +70,7 @@ class Recommender:
         assigned = assign(asked.placement.experiments, unit, overrides=asked.overrides, kept=kept)
         began = self.around.clock()
         found = await Run(self, Call(asked, paged, page, assigned), reader, (came, until)).slate()
-        self.quality(asked.placement.name).took(self.around.clock() - began)
+        self.quality(assigned.placement or asked.placement.name).took(self.around.clock() - began)
         if self.impressions is not None:
             self.impressions(_impression(asked, found, self.around.now_micros()))
         return found
@@ -83,14 +84,15 @@ class Recommender:
         mirror = self._mirrors[catalogue]
         return self._indexes.snapshot(mirror.snapshot, mirror.age_s())
 
-    def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
+    async def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
         """Return the places of items that earlier pages had."""
         catalogue = snapshot.catalogue
         generation, known = self._hashes.get(catalogue.name, (-1, ItemHashes()))
         if generation != catalogue.generation or len(known) > len(catalogue):
             known = ItemHashes()
         if len(known) < len(catalogue):
-            known = known.extended(catalogue.ids[len(known) :].tolist())
+            # In a thread: a million ids take a second, at the first page token after a start.
+            known = await asyncio.to_thread(known.extended, catalogue.ids[len(known) :].tolist())
             self._hashes[catalogue.name] = catalogue.generation, known
         return known.places(wanted)
 

@@ -30,6 +30,7 @@ from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.experiments import Assigned
 from recsvc.recommend.explaining import Explainer, is_sensitive
+from recsvc.recommend.filling import most_popular
 from recsvc.recommend.item_hashes import hashes
 from recsvc.recommend.item_rows import ItemRows
 from recsvc.recommend.masking import Masking
@@ -106,10 +107,10 @@ class Run:
         """Make the slate."""
         self._judge_age()
         facts = await self._facts()
-        query = self._mask(facts)
-        found, failed = await ask_all(
-            self._placement.sources, query, self._of.around.executors, self._until - self._of.around.clock()
-        )
+        query = await self._mask(facts)
+        around = self._of.around
+        left_s = self._until - around.clock()
+        found, failed = await ask_all(self._placement.sources, query, around.executors, left_s, around.counters)
         self._degraded.update(dict.fromkeys(failed))
         self._diagnostics.candidates = {f.candidates.source: len(f.candidates.places) for f in found}
         merged = self._merge(found)
@@ -156,19 +157,17 @@ class Run:
         self._user_views = [ServedView(view.name, view.version, view.event_micros[:0]) for view in answer.views]
         return UserFacts(answer)
 
-    def _mask(self, facts: UserFacts) -> Query:
+    async def _mask(self, facts: UserFacts) -> Query:
         """Say which items may come, and what sources go by."""
         asked, masking, catalogue = self._asked, self._masking, self._snapshot.catalogue
-        stale = not masking.passed and len(catalogue) > 0 and catalogue.allowed.any()
-        if not stale:
-            masking.filter(self._placement.filters, asked.filters, count=asked.explain is Explain.DIAGNOSTICS)
+        masking.filter(self._placement.filters, asked.filters, count=asked.explain is Explain.DIAGNOSTICS)
         seeds = catalogue.places(asked.seeds)
         masking.exclude("excluded", catalogue.places(asked.exclude))
         masking.exclude("seeds", seeds)
         if not self._placement.allow_seen:
             masking.exclude("seen", catalogue.places(facts.all_items(self._placement.seen)))
         if self._page is not None:
-            masking.exclude("earlier_pages", self._of.places_of_hashes(self._snapshot, self._page.returned))
+            masking.exclude("earlier_pages", await self._of.places_of_hashes(self._snapshot, self._page.returned))
         return Query(
             snapshot=self._snapshot,
             mask=masking.mask,
@@ -213,12 +212,9 @@ class Run:
         return more if len(more) and len(filler) < FILL * FILL_ROUNDS else None
 
     def _popular(self, count: int, but: Places) -> Places:
-        if count <= 0:
-            return np.zeros(0, np.int64)
         mask = self._masking.mask.copy()
         mask[but] = False
-        order = self._snapshot.catalogue.by_popularity
-        return order[mask[order]][:count].astype(np.int64)
+        return most_popular(self._snapshot.catalogue.by_popularity, mask, max(count, 0))
 
     async def _read(self, places: Places) -> None:
         """Read what ranks items, what was asked of them, and whether the user has seen them."""
@@ -303,11 +299,11 @@ class Run:
 
     def _compose(self, ordered: _Ordered, pins: Mapping[int, int], filler: Places) -> Slate:
         ranked, merged, rows, _ = ordered
-        placement, catalogue = self._placement, self._snapshot.catalogue
+        placement = self._placement
         quotas = [SourceQuota(s.name, s.quota, merged.given_by(s.name)[rows]) for s in placement.sources if s.quota > 0]
         cap = variety = None
         if placement.cap is not None:
-            codes = catalogue.categories(np.arange(len(catalogue)))
+            codes = self._snapshot.categories
             cap = CategoryCap(codes, int(codes.max(initial=UNKNOWN)) + 1, placement.cap)
         if placement.diversity is not None and placement.diversity.index in self._snapshot.indexes:
             indexed = self._snapshot.indexes[placement.diversity.index]

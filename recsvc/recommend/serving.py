@@ -32,6 +32,7 @@ from recsvc.registry.fingerprint import facts
 from recsvc.registry.model import FeatureView
 from recsvc.registry.placement import Nearest, Placement, SimilarToRecent, SimilarToSeeds
 from recsvc.registry.registry import Registry
+from recsvc.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ THREADS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Directories:
     """Where indexes and models are (a directory for each, by its name) and impressions go; None: nowhere."""
 
     indexes: Path | None
@@ -60,13 +61,14 @@ class Recommending:
 
     def __init__(  # noqa: PLR0913  # what it works with, from outside
         self,
-        places: Places,
+        places: Directories,
         tokens: PageTokens,
         whole_view: Callable[[FeatureView], WholeView],
         *,
         now_micros: Callable[[], int],
         clock: Callable[[], float],
         random: Random,
+        counters: Counters,
         owner: str = "recsvc",
         target_s: float = TARGET_S,
     ) -> None:
@@ -82,7 +84,7 @@ class Recommending:
         self._tokens = tokens
         self._whole_view = whole_view
         self._executors = [ThreadPoolExecutor(THREADS, thread_name_prefix=name) for name in ("search", "recommend")]
-        self._around = Surroundings(now_micros, clock, random, Executors(*self._executors))
+        self._around = Surroundings(now_micros, clock, random, Executors(*self._executors), counters)
         self._mirrors: dict[str, tuple[object, CatalogueMirror, asyncio.Task[None]]] = {}
         self._serving: dict[str, VectorIndex] = {}
         self._told: dict[str, str] = {}
@@ -136,13 +138,14 @@ class Recommending:
             return
         rows = {prefix: self._whole_view(view) for prefix, view in views.items()}
         around = self._around
-        mirror = CatalogueMirror(definition, registry, rows, now_micros=around.now_micros, clock=around.clock)
+        mirror = CatalogueMirror(
+            definition, registry, rows, now_micros=around.now_micros, clock=around.clock, counters=around.counters
+        )
         with suppress(StoreUnavailableError):  # it is tried again, and logged, by run()
             await mirror.refresh()
         if known is not None:
             known[2].cancel()
         task = asyncio.create_task(mirror.run())
-        task.add_done_callback(_log_failure)
         self._mirrors[name] = state, mirror, task
 
     def _rankers(self, registry: Registry) -> dict[str, Ranker]:
@@ -192,8 +195,3 @@ def _index_names(placements: Iterable[Placement]) -> Iterable[str]:
                 yield source.index
         if of.diversity is not None:
             yield of.diversity.index
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a catalogue is not followed any more", exc_info=error)

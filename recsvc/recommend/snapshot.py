@@ -60,11 +60,15 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """A catalogue with its indexes by name; ``age_s``: how long ago the catalogue was up to date, None: never yet."""
+    """A catalogue with its indexes by name; ``age_s``: how long ago the catalogue was up to date, None: never yet.
+
+    ``categories`` int64[places]: the code of each item's category, -1 for none.
+    """
 
     catalogue: Catalogue
     indexes: Mapping[str, Indexed]
     age_s: float | None
+    categories: Places
 
 
 class Indexes:
@@ -73,6 +77,7 @@ class Indexes:
     def __init__(self, indexes: Mapping[str, VectorIndex]) -> None:
         self._indexes = dict(indexes)
         self._known: dict[tuple[str, str], tuple[str, int, int, Indexed]] = {}
+        self._categories: dict[str, tuple[Catalogue, Places]] = {}
 
     def __repr__(self) -> str:
         return f"Indexes({list(self._indexes.values())})"
@@ -84,7 +89,11 @@ class Indexes:
     def snapshot(self, catalogue: Catalogue, age_s: float | None) -> Snapshot:
         """Return what a request sees that begins now."""
         indexes = {name: self._indexed(name, index, catalogue) for name, index in self._indexes.items()}
-        return Snapshot(catalogue, indexes, age_s)
+        known = self._categories.get(catalogue.name)
+        if known is None or known[0] is not catalogue:  # once for each change of the catalogue, not for each request
+            codes = catalogue.categories(np.arange(len(catalogue)))
+            known = self._categories[catalogue.name] = catalogue, codes
+        return Snapshot(catalogue, indexes, age_s, known[1])
 
     def _indexed(self, name: str, index: VectorIndex, catalogue: Catalogue) -> Indexed:
         state = index.version, catalogue.generation, len(catalogue)

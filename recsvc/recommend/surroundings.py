@@ -17,16 +17,18 @@ from recsvc.recommend.page_token import PageTokens
 from recsvc.recommend.quality_factor import QualityFactor
 from recsvc.recommend.ranking.guard import GuardedRanker
 from recsvc.recommend.snapshot import Snapshot
+from recsvc.telemetry.counters import Counters
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the pipeline gets from outside: two clocks, a source of randomness, and threads for searches and models."""
+    """What the pipeline gets from outside: two clocks, randomness, threads for searches and models, counters."""
 
     now_micros: Callable[[], int]
     clock: Callable[[], float]
     random: Random
     executors: Executors
+    counters: Counters
 
 
 class Shared(Protocol):
@@ -45,6 +47,6 @@ class Shared(Protocol):
         """Return what a request sees of a catalogue and its indexes."""
         ...
 
-    def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
+    async def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
         """Return the places of items that earlier pages had."""
         ...

@@ -91,6 +91,15 @@ class ColumnsEncoder:
         yield (self._footer.encode(answer.degraded, answer.views, event_times=event_times),)
 
 
+def feature_column(name: str, column: Column, rows: int) -> bytes:
+    """Return a serialized FeatureColumn of ``rows`` rows."""
+    kind = column.type.kind
+    is_whole = kind in _WHOLE
+    content = _message(column) if is_whole else column.values.tobytes()
+    head = _head(_KINDS[kind], len(content), is_whole=is_whole)
+    return text(_NAME, name) + head + content + _codes(column.statuses, column.sources, rows)
+
+
 def _codes(statuses: Bytes, sources: Bytes, rows: int) -> bytes:
     """Return statuses and sources as fields of a column."""
     return unless_empty(_STATUSES, _short(statuses, rows)) + unless_empty(_SOURCES, _short(sources, rows))

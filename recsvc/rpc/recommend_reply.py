@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-
-from recsvc.online.answer import Bytes, Column
 from recsvc.pb import serving_pb2 as pb
 from recsvc.recommend.asked import Explain, RankedBy, Recommendation, SlateItem
 from recsvc.recommend.slate_rules import Rule
-from recsvc.registry.types import Kind
+from recsvc.rpc.quick_columns import feature_column
+from recsvc.rpc.quick_wire import tag, varint
 
 _RULES: Final = {
     Rule.PINS: pb.SLATE_RULE_PINS,
@@ -20,17 +17,7 @@ _RULES: Final = {
     Rule.QUOTAS: pb.SLATE_RULE_QUOTAS,
     Rule.DIVERSITY: pb.SLATE_RULE_DIVERSITY,
 }
-_FIELDS: Final = {
-    Kind.INT64: "int64s",
-    Kind.FLOAT64: "float64s",
-    Kind.FLOAT32: "float32s",
-    Kind.BOOL: "bools",
-    Kind.STRING: "strings",
-    Kind.TIMESTAMP: "timestamps",
-    Kind.VECTOR: "vectors",
-    Kind.INT64_LIST: "int64_lists",
-    Kind.STRING_LIST: "string_lists",
-}
+_COLUMNS: Final = tag(pb.RecommendResponse, "columns")
 
 
 def reply(found: Recommendation, explain: Explain) -> bytes:
@@ -49,8 +36,6 @@ def reply(found: Recommendation, explain: Explain) -> bytes:
         _item(message.items.add(), item, explain)
         if explain is Explain.DIAGNOSTICS and found.ranked_by is RankedBy.MODEL and not math.isnan(item.score):
             message.items[-1].stage_scores.add(stage="rank", score=item.score)
-    for name, column in found.columns:
-        _column(message.columns.add(name=name), column)
     for assignment in found.assignments:
         message.assignments.add(
             experiment=assignment.experiment,
@@ -69,7 +54,9 @@ def reply(found: Recommendation, explain: Explain) -> bytes:
         message.views.add(view=view.name, version=view.version)
     if explain is Explain.DIAGNOSTICS:
         _diagnostics(message.diagnostics, found)
-    return message.SerializeToString()
+    # A message and more fields of it, one after the other, are one message.
+    columns = (feature_column(name, column, len(found.items)) for name, column in found.columns)
+    return message.SerializeToString() + b"".join(_COLUMNS + varint(len(data)) + data for data in columns)
 
 
 def _item(message: pb.RecommendedItem, item: SlateItem, explain: Explain) -> None:
@@ -97,28 +84,3 @@ def _diagnostics(message: pb.Diagnostics, found: Recommendation) -> None:
     message.passed = found.diagnostics.passed
     message.candidates.update(found.diagnostics.candidates)
     message.no_contributions = found.diagnostics.no_contributions
-
-
-def _column(message: pb.FeatureColumn, column: Column) -> None:
-    kind = column.type.kind
-    target: Any = getattr(message.values, _FIELDS[kind])
-    target.SetInParent()
-    match kind:
-        case Kind.TIMESTAMP:
-            target.micros.extend(column.values.tolist())
-        case Kind.VECTOR:
-            target.dimension = column.type.bound
-            target.values.extend(np.ravel(column.values).tolist())
-        case Kind.INT64_LIST | Kind.STRING_LIST:
-            target.lengths.extend(map(len, column.values))
-            target.values.extend(v for values in column.values for v in (np.asarray(values).tolist()))
-        case _:
-            target.values.extend(column.values.tolist())
-    message.statuses.extend(_short(column.statuses))  # type: ignore[arg-type]  # numbers of the enum
-    message.sources.extend(_short(column.sources))  # type: ignore[arg-type]
-
-
-def _short(codes: Bytes) -> Sequence[int]:
-    """Return one code where all are the same."""
-    listed: list[int] = codes.tolist()
-    return listed[:1] if len(set(listed)) <= 1 else listed

@@ -26,6 +26,7 @@ class Counters:
         self.store_unavailable = 0
         self.corrupt_rows: Counter[str] = Counter()
         self.on_demand_failures: Counter[str] = Counter()
+        self.source_failures: Counter[str] = Counter()
         self.breaker_changes: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
@@ -33,7 +34,7 @@ class Counters:
         return (
             f"Counters(store_unavailable={self.store_unavailable}, corrupt_rows={dict(self.corrupt_rows)},"
             f" on_demand_failures={dict(self.on_demand_failures)},"
-            f" breaker_changes={changes})"
+            f" source_failures={dict(self.source_failures)}, breaker_changes={changes})"
         )
 
     def unavailable(self, place: str, reason: str) -> None:
@@ -54,6 +55,12 @@ class Counters:
         if self._due("on_demand", feature):
             count = self.on_demand_failures[feature]
             log.error("on-demand feature %s failed (%d so far)", feature, count, exc_info=error)
+
+    def source_failed(self, source: str, error: Exception) -> None:
+        """Count a failure of a candidate source."""
+        self.source_failures[source] += 1
+        if self._due("source", source):
+            log.error("candidate source %s failed (%d so far)", source, self.source_failures[source], exc_info=error)
 
     def breaker_changed(self, name: str, before: str, after: str, why: str) -> None:
         """Count a change of a server's circuit breaker; each is logged, for their order tells what happened."""

@@ -15,6 +15,7 @@ from recsvc.online.whole_view import IdRow, Written
 from recsvc.recommend.mirror import CatalogueMirror
 from recsvc.registry import placement
 from recsvc.registry.schema import Schema
+from recsvc.telemetry.counters import Counters
 
 NOW: Final = 1_800_000_000_000_000
 ITEM: Final = Entity("item", "item_id")
@@ -122,7 +123,10 @@ class Mirrored:
         self.counts = MemoryView(**pops)
         self.now_s = 100.0
         views = {"film": self.films, "counts": self.counts}
-        self.mirror = CatalogueMirror(FILMS, REGISTRY, views, now_micros=lambda: NOW + 1, clock=lambda: self.now_s)
+        counters = Counters(monotonic=lambda: self.now_s)
+        self.mirror = CatalogueMirror(
+            FILMS, REGISTRY, views, now_micros=lambda: NOW + 1, clock=lambda: self.now_s, counters=counters
+        )
 
     def __repr__(self) -> str:
         return f"Mirrored({self.mirror!r})"

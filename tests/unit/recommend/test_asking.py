@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,6 +20,7 @@ from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.protocol import Hits
 from recsvc.recommend.snapshot import Indexed
 from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToSeeds
+from recsvc.telemetry.counters import Counters
 from tests.unit.recommend.queries import TASTE, builder_of, on_a_line, query, user
 
 LONG = timedelta(seconds=60)
@@ -68,7 +70,7 @@ async def ask(
     threads: ThreadPoolExecutor, of: Query, *sources: CandidateSource, left_s: float = 60.0
 ) -> tuple[list[str], list[Degradation]]:
     """Return the names of the sources that found something, and what failed."""
-    found, failed = await ask_all(sources, of, Executors(threads, threads), left_s)
+    found, failed = await ask_all(sources, of, Executors(threads, threads), left_s, Counters(monotonic=time.monotonic))
     return [f.candidates.source for f in found], failed
 
 
@@ -88,7 +90,7 @@ async def test_a_source_that_raises_fails_alone(
     found, failed = await ask(threads, of, POPULAR, Nearest("broken", "bad", TASTE, timeout=LONG), NEAR)
     assert found == ["popular", "near"]
     assert failed == [Degradation(Flaw.SOURCE_FAILED, source="broken")]
-    assert [r.message for r in caplog.records] == ["candidate source broken failed"]
+    assert [r.message for r in caplog.records] == ["candidate source broken failed (1 so far)"]
 
 
 async def test_a_source_whose_vectors_do_not_fit_fails_alone(threads: ThreadPoolExecutor) -> None:
@@ -156,11 +158,11 @@ async def test_a_search_that_hangs_keeps_nobody_else_from_the_sources_in_memory(
     stuck = BadIndex()
     of = asked(stuck)
     with ThreadPoolExecutor(1) as searches, ThreadPoolExecutor(1) as own:
-        executors = Executors(searches, own)
+        executors, counters = Executors(searches, own), Counters(monotonic=time.monotonic)
         hung = Nearest("hung", "bad", TASTE, timeout=timedelta(milliseconds=20))
         try:
             for _ in range(3):
-                found, failed = await ask_all([hung, POPULAR], of, executors, 60.0)
+                found, failed = await ask_all([hung, POPULAR], of, executors, 60.0, counters)
                 assert [f.candidates.source for f in found] == ["popular"]
                 assert failed == [Degradation(Flaw.SOURCE_TIMED_OUT, source="hung")]
         finally:
