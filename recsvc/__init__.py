@@ -15,6 +15,7 @@ from recsvc.registry.model import (
     Source,
 )
 from recsvc.registry.placement import (
+    Boost,
     Catalogue,
     Diversity,
     Experiment,
@@ -57,6 +58,7 @@ __all__ = [
     "VECTOR",
     "AllOf",
     "AnyOf",
+    "Boost",
     "Catalogue",
     "Condition",
     "Diversity",

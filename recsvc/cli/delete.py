@@ -13,8 +13,8 @@ from recsvc.app import now_micros
 from recsvc.cli import store
 from recsvc.cli.serve import run_loop
 from recsvc.errors import ConfigError
-from recsvc.online import ids
 from recsvc.online.redis_eraser import DEFAULT_TTL, Erased, RedisEraser
+from recsvc.registry import ids
 from recsvc.registry.loader import load as load_definitions
 from recsvc.registry.model import Entity
 from recsvc.registry.registry import Registry

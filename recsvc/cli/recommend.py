@@ -25,6 +25,7 @@ WORDS: Final = {
     "NEW": "new",
     "PINNED": "pinned",
     "FILLED": "fills the slate",
+    "BOOSTED": "boosted here",
 }
 
 

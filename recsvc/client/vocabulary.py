@@ -74,6 +74,7 @@ class ReasonCode(_Open):
     NEW = 5
     PINNED = 6
     FILLED = 7
+    BOOSTED = 8
 
 
 class RankedBy(_Open):

@@ -101,7 +101,7 @@ class FeatureReader:
         self._chain = chain
         self._counters = counters
         self.now_micros = now_micros
-        self._max_keys = max_keys
+        self.max_keys = max_keys
         self._views: dict[ViewKey, _View] = {k: _View(v, policy) for k, v in registry.views.items()}
         self._paths: dict[int, _Path] = {}
         self._columns: dict[ViewKey, ViewColumns] = {
@@ -138,9 +138,9 @@ class FeatureReader:
             policy = view.policy if staleness is None else view.within(staleness)
             spans.append(Span(keys, policy.younger(younger_s) if younger_s else policy))
             inverses.append(inverse)
-        if count > self._max_keys:
-            text = f"asks for {count} distinct rows of the store, at most {self._max_keys} are allowed"
-            facts = {"limit": "store_keys", "allowed": str(self._max_keys), "actual": str(count)}
+        if count > self.max_keys:
+            text = f"asks for {count} distinct rows of the store, at most {self.max_keys} are allowed"
+            facts = {"limit": "store_keys", "allowed": str(self.max_keys), "actual": str(count)}
             raise LimitError([Violation("entities", text)], facts)
         return Reads(spans, inverses)
 

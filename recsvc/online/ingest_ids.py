@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from recsvc.online import ids
 from recsvc.online.ingest_arrow import pa, pc
 from recsvc.online.ingest_columns import Bad, canonical, plain
+from recsvc.registry import ids
 from recsvc.registry.model import MAX_ID_BYTES, Entity
 from recsvc.registry.types import Kind
 

@@ -235,6 +235,8 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """The placement pins it to this position."""
     REASON_CODE_FILLED: _ReasonCode.ValueType  # 7
     """It fills a slate that the candidate sources left short: the most popular of what passes."""
+    REASON_CODE_BOOSTED: _ReasonCode.ValueType  # 8
+    """A boost of the placement moved it up."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
     """Why an item is in a slate."""
@@ -255,6 +257,8 @@ REASON_CODE_PINNED: ReasonCode.ValueType  # 6
 """The placement pins it to this position."""
 REASON_CODE_FILLED: ReasonCode.ValueType  # 7
 """It fills a slate that the candidate sources left short: the most popular of what passes."""
+REASON_CODE_BOOSTED: ReasonCode.ValueType  # 8
+"""A boost of the placement moved it up."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 class _AssignmentSource:

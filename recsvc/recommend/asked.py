@@ -56,6 +56,7 @@ class ReasonCode(IntEnum):
     NEW = 5
     PINNED = 6
     FILLED = 7
+    BOOSTED = 8
 
 
 class Reason(NamedTuple):

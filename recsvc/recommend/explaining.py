@@ -36,9 +36,13 @@ class Explainer:
     def __repr__(self) -> str:
         return f"Explainer({list(self._sources)})"
 
-    def reasons(self, place: int, origins: Sequence[Origin], standing: int) -> tuple[Reason, ...]:
-        """Return the reasons for an item, the one of the source that ranked it highest first."""
+    def reasons(
+        self, place: int, origins: Sequence[Origin], standing: int, *, boosted: bool = False
+    ) -> tuple[Reason, ...]:
+        """Return the reasons for an item: a pin or a boost, then the sources, the one that ranked it highest first."""
         first = () if standing != Standing.PINNED else (Reason(ReasonCode.PINNED),)
+        if boosted and standing == Standing.RANKED:
+            first = (Reason(ReasonCode.BOOSTED),)
         if standing == Standing.FILLED and not origins:
             return (Reason(ReasonCode.FILLED),)
         return (*first, *(self._reason(place, origin) for origin in sorted(origins, key=lambda o: o.rank)))

@@ -23,9 +23,9 @@ from recsvc.recommend.page_token import PagedRequest, PageTokens
 from recsvc.recommend.quality_factor import QualityFactor
 from recsvc.recommend.ranking.guard import GuardedRanker
 from recsvc.recommend.ranking.ranker import Ranker
-from recsvc.recommend.run import Call, Run
+from recsvc.recommend.run import Run
 from recsvc.recommend.snapshot import Indexes, Snapshot
-from recsvc.recommend.surroundings import Surroundings
+from recsvc.recommend.surroundings import Call, Surroundings
 
 TARGET_S: Final = 0.05
 """How long a slate may take."""

@@ -1,19 +1,21 @@
-"""What all requests for slates share."""
+"""What all requests for slates share, and what each of them is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recsvc.recommend.asked import Asked
 from recsvc.recommend.asking import Executors
 from recsvc.recommend.copy_on_write import Places
+from recsvc.recommend.experiments import Assigned
 from recsvc.recommend.impressions import Impression
-from recsvc.recommend.page_token import PageTokens
+from recsvc.recommend.page_token import Page, PagedRequest, PageTokens
 from recsvc.recommend.quality_factor import QualityFactor
 from recsvc.recommend.ranking.guard import GuardedRanker
 from recsvc.recommend.snapshot import Snapshot
@@ -29,6 +31,15 @@ class Surroundings:
     random: Random
     executors: Executors
     counters: Counters
+
+
+class Call(NamedTuple):
+    """What a call asks, which page it wants, and which variants answer it."""
+
+    asked: Asked
+    paged: PagedRequest
+    page: Page | None
+    assigned: Assigned
 
 
 class Shared(Protocol):

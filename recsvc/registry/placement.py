@@ -116,6 +116,17 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Boost:
+    """Items that meet ``when`` stand ``positions`` higher than they were ranked; below 0: lower.
+
+    Boosts of one item add up. They move candidates among each other, before pins, caps, quotas and diversity.
+    """
+
+    when: Condition
+    positions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Diversity:
     """Maximal marginal relevance on the embeddings of ``index``; ``weight`` 0: relevance alone, 1: difference alone."""
 
@@ -181,6 +192,7 @@ class Placement:
     allow_seen: bool = False
     diversity: Diversity | None = None
     cap: int | None = None
+    boosts: Sequence[Boost] = ()
     pins: Sequence[Pin] = ()
     experiments: Sequence[Experiment] = ()
     stale_after: timedelta = timedelta(minutes=10)

@@ -11,8 +11,10 @@ from typing import Final, NamedTuple
 from recsvc.registry.conditions import Condition
 from recsvc.registry.depends import entities_of
 from recsvc.registry.experiments import placement_problems as experiment_problems
+from recsvc.registry.ids import problem as id_problem
 from recsvc.registry.model import Definitions, Entity, FeatureView
 from recsvc.registry.placement import (
+    Boost,
     CandidateSource,
     Catalogue,
     Nearest,
@@ -62,7 +64,15 @@ def placement_problems(definitions: Definitions) -> Iterator[str]:
 def normalized_placements(definitions: Definitions) -> dict[str, Placement]:
     """Return right placements by name, with the values of their filters as FeatureType.normalize gives them."""
     columns = _Columns(definitions)
-    return {p.name: replace(p, filters=_normalized(p.filters, columns)) for p in definitions.placements}
+    return {
+        p.name: replace(p, filters=_normalized(p.filters, columns), boosts=_boosts(p.boosts, columns))
+        for p in definitions.placements
+    }
+
+
+def _boosts(boosts: Sequence[Boost], columns: _Columns) -> tuple[Boost, ...]:
+    conditions = _normalized([boost.when for boost in boosts], columns)
+    return tuple(replace(boost, when=when) for boost, when in zip(boosts, conditions, strict=True))
 
 
 def _normalized(conditions: Sequence[Condition], columns: _Columns) -> tuple[Condition, ...]:
@@ -155,6 +165,10 @@ def _placement(placement: Placement, catalogue: Catalogue, columns: _Columns) ->
     yield from _seen(placement, catalogue, columns)
     for index, condition in enumerate(placement.filters):
         yield from (f"filters[{index}]: {line}" for line in _condition(condition, catalogue, columns))
+    for index, boost in enumerate(placement.boosts):
+        yield from (f"boosts[{index}]: {line}" for line in _condition(boost.when, catalogue, columns))
+        if not 0 < abs(boost.positions) <= MAX_CANDIDATES:
+            yield f"boosts[{index}]: positions: {boost.positions!r} must be 1 to {MAX_CANDIDATES}, or as much below 0"
     yield from _rerank(placement, catalogue)
 
 
@@ -233,6 +247,8 @@ def _rerank(placement: Placement, catalogue: Catalogue) -> Iterator[str]:
     if len(set(positions)) < len(positions) or len({p.item for p in placement.pins}) < len(positions):
         yield "pins: each item and each position at most once"
     yield from (f"pins: position {p!r} must be at least 1" for p in positions if p < 1)
+    wrong = ((pin.item, id_problem(catalogue.item, pin.item)) for pin in placement.pins)
+    yield from (f"pins: item {item!r}: {problem}" for item, problem in wrong if problem is not None)
     if placement.cap is not None and catalogue.category is None:
         yield "cap: the catalogue has no category"
     if placement.cap is not None and placement.cap < 1:

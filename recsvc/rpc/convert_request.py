@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 from recsvc.errors import RequestError, UnknownNameError, Violation
-from recsvc.online import ids as ids_of
 from recsvc.online.answer import Column, Request
 from recsvc.pb import serving_pb2 as pb
+from recsvc.registry import ids as ids_of
 from recsvc.registry.model import Entity, RequestField
 from recsvc.registry.plan import ReadPlan
 from recsvc.registry.reference import parse

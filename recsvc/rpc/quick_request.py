@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Final
 
 from recsvc.online.answer import Request
-from recsvc.online.ids import are_ids, problem
 from recsvc.pb import serving_pb2 as pb
+from recsvc.registry.ids import are_ids, problem
 from recsvc.registry.model import Entity
 from recsvc.registry.plan import ReadPlan
 from recsvc.registry.registry import PLANS_KEPT, Registry

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recsvc.errors import LimitError, RequestError, UnknownNameError, Violation
-from recsvc.online import ids as ids_of
 from recsvc.online.answer import Column
 from recsvc.pb import serving_pb2 as pb
 from recsvc.recommend.asked import Asked, Explain
 from recsvc.recommend.filter_checks import MAX_FILTERS, checked
 from recsvc.recommend.mirror import feature_type, kept_references
+from recsvc.registry import ids as ids_of
 from recsvc.registry.conditions import AllOf, AnyOf, Condition, IsPresent, IsTrue, NoneOf, Predicate, Range
 from recsvc.registry.model import Entity
 from recsvc.registry.placement import Placement

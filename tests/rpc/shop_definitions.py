@@ -13,6 +13,8 @@ from recsvc import (
     STRING_LIST,
     TIMESTAMP,
     VECTOR,
+    AnyOf,
+    Boost,
     Catalogue,
     Condition,
     Diversity,
@@ -21,6 +23,7 @@ from recsvc import (
     Feature,
     FeatureService,
     FeatureView,
+    IsTrue,
     Nearest,
     Newest,
     Pin,
@@ -90,6 +93,9 @@ POPULAR: Final = Popular("popular", pool=40, candidates=15, timeout=PATIENT)
 NEWEST: Final = Newest("newest", within=timedelta(days=10), candidates=5, timeout=PATIENT)
 OF_TASTE: Final = Popular("alike", recent="taste:recent", candidates=5, timeout=PATIENT)
 
+BOOKS: Final = Boost(Condition("goods:category", AnyOf(("book",))), 5)
+FRAGILE: Final = Boost(Condition("goods:fragile", IsTrue()), -3)
+
 tested = Experiment(
     "ranking_test", "salt", [Variant("cheap", [(0, 5_000)], "cheap"), Variant("same", [(5_000, 6_000)])]
 )
@@ -112,6 +118,7 @@ placements = [
     Placement("cheap", "shop", [POPULAR], user=user, filters=[Condition("goods:price", Range(max=CHEAP))]),
     Placement("pinned", "shop", [POPULAR], pins=[Pin(name, position) for name, position in PINS.items()]),
     Placement("misspinned", "shop", [POPULAR], pins=[Pin("nope", 1), Pin("i40", 3), Pin("nowhere", 60)]),
+    Placement("boosted", "shop", [NEAREST], user=user, boosts=[BOOKS, FRAGILE]),
     Placement("capped", "shop", [POPULAR], cap=3),
     Placement("varied", "shop", [NEAREST, POPULAR], user=user, diversity=Diversity("looks", 0.5)),
     Placement("tested", "shop", [POPULAR], user=user, experiments=[tested]),
@@ -120,6 +127,9 @@ placements = [
     Placement("modelless", "shop", [POPULAR], user=user, service="ranking", ranker="nowhere"),
     Placement("indexless", "shop", [SimilarToSeeds("lost", index="nowhere"), POPULAR]),
     Placement("lonely", "shop", [SimilarToSeeds("lost", index="nowhere")]),
+    Placement(
+        "modelled", "shop", [NEAREST], user=user, service="ranking", ranker="linear", seen_pairs=["met:seen"], limit=30
+    ),
     Placement("retrieval", "shop", [NEAREST], user=user),
     Placement("alike", "shop", [OF_TASTE], user=user),
     Placement("careful", "shop", [POPULAR], stale_after=timedelta(milliseconds=1), when_stale=WhenStale.LEAVE_OUT),

@@ -56,6 +56,19 @@ async def test_nearest_items_come_by_their_vectors(shop: Shop) -> None:
     assert [[(s.source, s.rank) for s in item.sources] for item in reply.items] == [[("near", k)] for k in range(1, 11)]
 
 
+async def test_boosts_move_items_by_positions(shop: Shop) -> None:
+    """Boosts move items up and down from where they were found, add up, and are told; scores stay."""
+    found = await shop.slate("retrieval", user_id="2", limit=20)
+    boosted = await shop.slate("boosted", user_id="2", limit=20, explain=REASONS)
+    up = {n: 5 * (GOODS[n]["category"] == "book") - 3 * (GOODS[n]["fragile"] is True) for n in names(found)}
+    wanted = {name: (row - up[name], -up[name], row) for row, name in enumerate(names(found))}
+    assert names(boosted) == sorted(names(found), key=wanted.__getitem__) != names(found)
+    assert {i.item_id: i.score for i in boosted.items} == {i.item_id: i.score for i in found.items}
+    told = {i.item_id for i in boosted.items if pb.REASON_CODE_BOOSTED in {reason.code for reason in i.reasons}}
+    assert told == {name for name, by in up.items() if by > 0}
+    assert not boosted.relaxed
+
+
 async def test_without_candidates_popularity_orders(shop: Shop) -> None:
     """A user without an embedding, where all candidates come from it, gets what is popular, and the reply says so."""
     for user in ("", "404", "3"):

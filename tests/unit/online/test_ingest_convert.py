@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from recsvc import FLOAT64, INT64, INT64_LIST, STRING, TIMESTAMP, VECTOR, Entity, Feature, FeatureView, Source
 from recsvc.errors import ConfigError
-from recsvc.online import ids
 from recsvc.online.ingest_convert import Converted, Converter
 from recsvc.online.ingest_ids import id_column
 from recsvc.online.ingest_rules import TimeUnit
 from recsvc.online.row import RowCodec
+from recsvc.registry import ids
 from recsvc.registry.schema import Schema
 
 NOW = 1_800_000_000_000_000

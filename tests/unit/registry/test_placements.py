@@ -14,6 +14,7 @@ from recsvc import (
     INT64,
     AllOf,
     AnyOf,
+    Boost,
     Condition,
     Diversity,
     Entity,
@@ -42,6 +43,7 @@ OTHER_ITEM, OTHER_USER = Entity("item", "film_id"), Entity("user", "uid", INT64)
 INF, NAN = float("inf"), float("nan")
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001  # without a time zone is what is wrong
+LIKED = Condition("film:open", IsTrue())
 TO_OTHER = Experiment("e", "s", [Variant("b", [(0, 10)], placement="other")])
 
 
@@ -67,6 +69,7 @@ def test_right_placements_have_no_problems() -> None:
         sources=sources,
         filters=filters,
         pins=[Pin("1", 1), Pin("2", 3)],
+        boosts=[Boost(LIKED, 3), Boost(LIKED, -2)],
         ranker="linear",
         experiments=[TO_OTHER],
         when_stale=WhenStale.LEAVE_OUT,
@@ -123,6 +126,10 @@ PLACEMENTS: list[tuple[dict[str, Any], str]] = [
     ({"pins": [Pin("1", 1), Pin("2", 1)]}, "pins: each item and each position at most once"),
     ({"pins": [Pin("1", 1), Pin("1", 2)]}, "pins: each item and each position at most once"),
     ({"pins": [Pin("1", 0)]}, "pins: position 0 must be at least 1"),
+    ({"pins": [Pin("", 1)]}, "pins: item '': an id must not be empty"),
+    ({"boosts": [Boost(LIKED, 0)]}, "boosts[0]: positions: 0 must be 1 to 2000, or as much below 0"),
+    ({"boosts": [Boost(LIKED, -2001)]}, "boosts[0]: positions: -2001 must be 1 to 2000"),
+    ({"boosts": [Boost(Condition("film:nope", IsTrue()), 1)]}, "boosts[0]: 'film:nope' is not a feature"),
     ({"cap": 0}, "cap: 0 must be at least 1"),
     ({"diversity": Diversity("films", 1.5)}, "diversity: weight 1.5 must be from 0 to 1"),
     ({"diversity": Diversity("films", NAN)}, "diversity: weight nan must be from 0 to 1"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc import INT64, STRING, Entity
-from recsvc.online.ids import are_ids, problem, problems
+from recsvc.registry.ids import are_ids, problem, problems
 from recsvc.registry.types import INT64_MAX, INT64_MIN
 from tests.unit.online.strategies import int64s
 

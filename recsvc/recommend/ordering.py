@@ -1,0 +1,116 @@
+"""Orders candidates: by the model where there is one and it can, else as they were found; then by the boosts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recsvc.recommend.asked import Degradation, Flaw, RankedBy
+from recsvc.recommend.boosts import boosted
+from recsvc.recommend.dictionary import Mask
+from recsvc.recommend.item_rows import ItemRows
+from recsvc.recommend.merge import Merged
+from recsvc.recommend.ranking.card import Floats
+from recsvc.recommend.ranking.guard import GuardedRanker
+from recsvc.recommend.ranking.matrix import matrix
+from recsvc.recommend.ranking.ranker import best_first
+from recsvc.recommend.slate_rules import Ranked
+from recsvc.recommend.surroundings import Surroundings
+from recsvc.registry.placement import Boost
+
+NO_ROWS = np.zeros(0, np.bool_)
+
+
+class Ordered(NamedTuple):
+    """Candidates in order.
+
+    ``ranked`` has for each the score of its position, by which the slate is composed; ``scores`` its own. ``rows`` are
+    those of ``merged``, ``boosted`` says which a boost moved; both in that order.
+    """
+
+    ranked: Ranked
+    scores: npt.NDArray[np.floating]
+    merged: Merged
+    rows: npt.NDArray[np.intp]
+    boosted: npt.NDArray[np.bool_]
+    by: RankedBy
+
+
+class Ordering:
+    """Orders by the model ``name``, None: as found. ``service``: its features in order; ``flaw`` is told what fails."""
+
+    def __init__(
+        self,
+        name: str | None,
+        ranker: GuardedRanker | None,
+        service: Sequence[str],
+        around: Surroundings,
+        flaw: Callable[[Degradation], None],
+    ) -> None:
+        self._name = name
+        self._ranker = ranker
+        self._service = tuple(service)
+        self._around = around
+        self._flaw = flaw
+        self._given: Floats | None = None
+
+    def __repr__(self) -> str:
+        return f"Ordering({self._name!r}, {len(self._service)} features)"
+
+    async def order(self, merged: Merged, rows: ItemRows, until: float, *, unknown: bool) -> Ordered:
+        """Order candidates whose features ``rows`` has. ``unknown``: nobody knows the user, so many a model cannot."""
+        found = np.arange(len(merged.places))
+        by = RankedBy.RETRIEVAL_ORDER if len(found) else RankedBy.POPULARITY
+        as_found = Ordered(Ranked(merged.places, merged.scores), merged.scores, merged, found, NO_ROWS, by)
+        if self._name is None or not len(found):
+            return as_found
+        if self._ranker is None or not self._service:
+            if self._ranker is None or not unknown:
+                self._flaw(Degradation(Flaw.RANKER_FAILED, source=self._name))
+            return as_found
+        given = matrix([column for _, column in rows.columns(self._service, merged.places)], len(found))
+        scores = await self._scores(self._ranker, given, until)
+        if scores is None:
+            self._flaw(Degradation(Flaw.RANKER_FAILED, source=self._name))
+            return as_found
+        self._given = given
+        order = best_first(scores)
+        ranked = Ranked(merged.places[order], scores[order])
+        return Ordered(ranked, ranked.scores, merged, order, NO_ROWS, RankedBy.MODEL)
+
+    async def _scores(self, ranker: GuardedRanker, given: Floats, until: float) -> Floats | None:
+        """Ask the model, in a thread; None where it fails, or is not done by the deadline."""
+        around, loop = self._around, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(until - around.clock()):
+                return (await loop.run_in_executor(around.executors.own, ranker.rank, given, self._service)).scores
+        except TimeoutError:
+            return None
+
+    def contributions(self) -> tuple[Floats | None, str]:
+        """Return what each feature added to each candidate's score, by row as merged; or None, and why nobody knows."""
+        if self._given is None or self._ranker is None:
+            return None, ""
+        found = self._ranker.contributions(self._given, self._service)
+        if found is None or found.values.shape[1] != len(self._service):
+            return None, f"{self._ranker.inner.name} has none that are exact"
+        return found.values, ""
+
+
+def boost(ordered: Ordered, boosts: Sequence[Boost], holds: Sequence[Mask]) -> Ordered:
+    """Move candidates as the boosts say; ``holds`` bool[places of the catalogue]: which items each is for."""
+    places = ordered.ranked.places
+    by = np.zeros(len(places), np.int64)
+    for of, items in zip(boosts, holds, strict=True):
+        by += of.positions * items[places]
+    if not by.any():
+        return ordered
+    order = boosted(by)
+    # A position keeps its score, so that the rules of the slate see the boosted order as they see any other.
+    ranked = Ranked(places[order], ordered.ranked.scores)
+    moved = by[order] > 0
+    return Ordered(ranked, ordered.scores[order], ordered.merged, ordered.rows[order], moved, ordered.by)
