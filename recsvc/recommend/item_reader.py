@@ -81,10 +81,10 @@ class ItemReader:
         self._user_views = [ServedView(view.name, view.version, view.event_micros[:0]) for view in answer.views]
         return UserFacts(answer)
 
-    async def read(self, catalogue: Catalogue, places: Places) -> Iterator[Places]:
+    async def read(self, catalogue: Catalogue, places: Places) -> Places:
         """Read items, and return which of them the user has seen."""
         if not self._named or not len(places):
-            return iter(())
+            return places[:0]
         plan = self._reader.registry.plan(self._named)
         # More items than a call may have rows of the store are read in parts, at the same time.
         size = max(1, (self._reader.max_keys - len(plan.reads)) // max(len(plan.reads), 1))
@@ -92,7 +92,8 @@ class ItemReader:
         answers = await asyncio.gather(*(self._read_items(plan, catalogue, part) for part in parts))
         for part, answer in zip(parts, answers, strict=True):
             self.rows.add(part, answer)
-        return (seen for part, answer in zip(parts, answers, strict=True) for seen in self._seen(part, answer))
+        seen = [s for part, answer in zip(parts, answers, strict=True) for s in self._seen(part, answer)]
+        return np.concatenate(seen) if seen else places[:0]
 
     async def _read_items(self, plan: ReadPlan, catalogue: Catalogue, places: Places) -> Answer:
         ids: dict[str, Sequence[str]] = {self._item.join_key: catalogue.id_texts(places)}

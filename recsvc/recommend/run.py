@@ -164,8 +164,7 @@ class Run:
 
     async def _read(self, places: Places) -> None:
         """Read what ranks items, what was asked of them, and whether the user has seen them."""
-        for seen in await self._reader.read(self._snapshot.catalogue, places):
-            self._masking.exclude("seen_pairs", seen)
+        self._masking.exclude("seen_pairs", await self._reader.read(self._snapshot.catalogue, places))
 
     async def _order(self, merged: Merged) -> Ordered:
         placement, catalogue = self._placement, self._snapshot.catalogue
