@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from recsvc.config import Settings
-from recsvc.errors import ConfigError, DefinitionError
+from recsvc.errors import ConfigError, DefinitionError, StoreUnavailableError
 from recsvc.online.breaker import BreakerSettings, Change, Mode
 from recsvc.online.by_node import Router
 from recsvc.online.chain import ChainSettings, NamedStore, ReadChain, Surroundings
@@ -170,26 +170,31 @@ class App:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
             # In a thread: it is the user's code, and even a fast one would hold up all calls.
-            reader = await asyncio.to_thread(self._reloaded, self._reader)
-            if reader is not self._reader:
+            found = await asyncio.to_thread(self._reloaded, self._reader)
+            if found is None:
+                continue
+            reader, changes = found
+            try:
                 await self._recommending.adopt(reader.registry)  # first, for calls with the new ones need it
-                self._reader = reader
+            except StoreUnavailableError as error:
+                log.error("reload refused, the old definitions stay: %s", error)  # noqa: TRY400  # one line says it all
+                continue
+            self._reader = reader
+            fingerprint = reader.registry.fingerprint
+            log.info("reloaded: registry %s, %d changes%s", fingerprint, len(changes), _listed(changes))
 
-    def _reloaded(self, current: FeatureReader) -> FeatureReader:
-        """Return the reader of what the definitions are now; ``current`` where they cannot be served."""
+    def _reloaded(self, current: FeatureReader) -> tuple[FeatureReader, Sequence[DefinitionChange]] | None:
+        """Return the reader of what the definitions are now, and what has changed; None where they cannot be served."""
         try:
             registry = load_registry(self._spec)
             changes = ensure_compatible(current.registry, registry)
-            reader = self._readers.of(registry)
+            return self._readers.of(registry), changes
         except (ConfigError, DefinitionError) as error:
             problems = "; ".join(str(error).splitlines())
             log.error("reload refused, the old definitions stay: %s", problems)  # noqa: TRY400  # made for this
         except Exception:  # what users define is theirs, and no reload may harm the server that runs
             log.exception("reload failed, the old definitions stay")
-        else:
-            log.info("reloaded: registry %s, %d changes%s", registry.fingerprint, len(changes), _listed(changes))
-            return reader
-        return current
+        return None
 
     async def _watch(self, redis: OpenRedis) -> None:
         """Keep the store's own health name up to date; the server's health does not depend on it."""

@@ -61,6 +61,11 @@ class Ordering:
     def __repr__(self) -> str:
         return f"Ordering({self._name!r}, {len(self._service)} features)"
 
+    @property
+    def model_version(self) -> str:
+        """NAME@VERSION of the model; empty where there is none."""
+        return "" if self._ranker is None else f"{self._ranker.inner.name}@{self._ranker.inner.version}"
+
     async def order(self, merged: Merged, rows: ItemRows, until: float, *, unknown: bool) -> Ordered:
         """Order candidates whose features ``rows`` has. ``unknown``: nobody knows the user, so many a model cannot."""
         found = np.arange(len(merged.places))

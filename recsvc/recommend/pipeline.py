@@ -22,13 +22,14 @@ from recsvc.recommend.mirror import CatalogueMirror
 from recsvc.recommend.page_token import PagedRequest, PageTokens
 from recsvc.recommend.quality_factor import QualityFactor
 from recsvc.recommend.ranking.guard import GuardedRanker
-from recsvc.recommend.ranking.ranker import Ranker
 from recsvc.recommend.run import Run
 from recsvc.recommend.snapshot import Indexes, Snapshot
 from recsvc.recommend.surroundings import Call, Surroundings
 
 TARGET_S: Final = 0.05
 """How long a slate may take."""
+WAITING_SHARE: Final = 0.8
+"""Of the time until a call's deadline, what reads, sources and the model may take; the slate is composed in the rest."""
 
 
 class Recommender:
@@ -38,7 +39,7 @@ class Recommender:
         self,
         mirrors: Mapping[str, CatalogueMirror],
         indexes: Indexes,
-        rankers: Mapping[str, Ranker],
+        rankers: Mapping[str, GuardedRanker],
         tokens: PageTokens,
         around: Surroundings,
         *,
@@ -49,7 +50,7 @@ class Recommender:
         self.around = around
         self.tokens = tokens
         self.impressions = impressions
-        self.rankers: Mapping[str, GuardedRanker] = {name: GuardedRanker(ranker) for name, ranker in rankers.items()}
+        self.rankers = rankers
         self._mirrors = mirrors
         self._indexes = indexes
         self._hashes: dict[str, tuple[int, ItemHashes]] = {}
@@ -69,7 +70,8 @@ class Recommender:
         unit = asked.user or asked.unit
         assigned = assign(asked.placement.experiments, unit, overrides=asked.overrides, kept=kept)
         began = self.around.clock()
-        found = await Run(self, Call(asked, paged, page, assigned), reader, (came, until)).slate()
+        waits_until = came + WAITING_SHARE * (until - came)
+        found = await Run(self, Call(asked, paged, page, assigned), reader, (came, waits_until)).slate()
         self.quality(assigned.placement or asked.placement.name).took(self.around.clock() - began)
         if self.impressions is not None:
             self.impressions(_impression(asked, found, self.around.now_micros()))

@@ -55,7 +55,6 @@ class Replying:
         ids = catalogue.id_texts(places)
         name = uuid7(now_micros // 1_000, around.random.getrandbits(RANDOM_BITS))
         session = name if self._page is None else self._page.session
-        ranker = None if self._placement.ranker is None else self._of.rankers.get(self._placement.ranker)
         service = self._reader.service
         diagnostics = self._diagnostics(made)
         return Recommendation(
@@ -64,7 +63,7 @@ class Replying:
             items=self._items(made, ids, diagnostics),
             columns=rows.columns(asked.features, places) if asked.features and ids else [],
             assignments=self._assigned.assignments,
-            model_version="" if ranker is None else f"{ranker.inner.name}@{ranker.inner.version}",
+            model_version=self._ordering.model_version,
             ranked_by=made.ordered.by,
             registry_fingerprint=self._registry.fingerprint,
             index_versions={n: made.snapshot.indexes[n].index.version for n in self._searched(made.found)},

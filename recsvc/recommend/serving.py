@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,23 +12,19 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from recsvc.errors import RecsvcError, StoreUnavailableError
 from recsvc.online.whole_view import WholeView
 from recsvc.recommend.asking import Executors
-from recsvc.recommend.catalogue_builder import view_of
 from recsvc.recommend.impression_files import ImpressionFiles
 from recsvc.recommend.impression_queue import ImpressionQueue
 from recsvc.recommend.index.protocol import VectorIndex
 from recsvc.recommend.index.published import reopen
-from recsvc.recommend.mirror import CatalogueMirror, kept_references
+from recsvc.recommend.mirrors import Mirrors
 from recsvc.recommend.page_token import PageTokens
 from recsvc.recommend.pipeline import TARGET_S, Recommender
-from recsvc.recommend.ranking.bundle import load_bundle
-from recsvc.recommend.ranking.ranker import Ranker
+from recsvc.recommend.ranking.guard import GuardedRanker
+from recsvc.recommend.served_models import ServedModels
 from recsvc.recommend.snapshot import Indexes
 from recsvc.recommend.surroundings import Surroundings
-from recsvc.registry import placement
-from recsvc.registry.fingerprint import facts
 from recsvc.registry.model import FeatureView
 from recsvc.registry.placement import Nearest, Placement, SimilarToRecent, SimilarToSeeds
 from recsvc.registry.registry import Registry
@@ -82,10 +78,10 @@ class Recommending:
             self._impressions = ImpressionQueue(files, monotonic=clock)
             self._impressions.start()
         self._tokens = tokens
-        self._whole_view = whole_view
         self._executors = [ThreadPoolExecutor(THREADS, thread_name_prefix=name) for name in ("search", "recommend")]
         self._around = Surroundings(now_micros, clock, random, Executors(*self._executors), counters)
-        self._mirrors: dict[str, tuple[object, CatalogueMirror, asyncio.Task[None]]] = {}
+        self._mirrors = Mirrors(whole_view, self._around)
+        self._models = ServedModels(places.models)
         self._serving: dict[str, VectorIndex] = {}
         self._told: dict[str, str] = {}
         self._indexes = Indexes({})
@@ -96,74 +92,50 @@ class Recommending:
         return f"Recommending({self.recommender!r})"
 
     async def adopt(self, registry: Registry) -> None:
-        """Serve the placements of ``registry``. What cannot be had is logged; slates are flagged then."""
-        for name, definition in registry.catalogues.items():
-            await self._mirror(name, definition, registry)
-        for name in self._mirrors.keys() - registry.catalogues.keys():
-            _, _, task = self._mirrors.pop(name)
-            task.cancel()
-        names = set(_index_names(registry.placements.values()))
-        await self._reopen(names)
-        rankers = await asyncio.to_thread(self._rankers, registry)
-        self.recommender = self._recommender(rankers)
+        """Serve the placements of ``registry``. Indexes and models that cannot be had are logged; slates are flagged.
+
+        Raises StoreUnavailableError, and serves what it served, where a catalogue that has changed cannot be read.
+        """
+        await self._mirrors.adopt(registry)
         if self._watch is not None:
-            self._watch.cancel()
-        self._watch = asyncio.create_task(self._watch_indexes(names)) if names else None
+            await _ended(self._watch)
+        names = sorted(set(_index_names(registry.placements.values())))
+        await self._reopen(names)
+        rankers = await asyncio.to_thread(self._models.load, registry)
+        self.recommender = self._recommender(rankers)
+        self._watch = asyncio.create_task(self._follow(names, registry))
 
     async def close(self) -> None:
         """End what runs."""
-        tasks = [task for _, _, task in self._mirrors.values()] + ([] if self._watch is None else [self._watch])
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._mirrors.close()
+        if self._watch is not None:
+            await _ended(self._watch)
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
         if self._impressions is not None:
             await self._impressions.close(grace_s=GRACE_S)
 
-    def _recommender(self, rankers: dict[str, Ranker]) -> Recommender:
-        mirrors = {name: mirror for name, (_, mirror, _) in self._mirrors.items()}
+    def _recommender(self, rankers: dict[str, GuardedRanker]) -> Recommender:
         offer = None if self._impressions is None else self._impressions.offer
         return Recommender(
-            mirrors, self._indexes, rankers, self._tokens, self._around, target_s=self._target_s, impressions=offer
+            self._mirrors.by_name,
+            self._indexes,
+            rankers,
+            self._tokens,
+            self._around,
+            target_s=self._target_s,
+            impressions=offer,
         )
 
-    async def _mirror(self, name: str, definition: placement.Catalogue, registry: Registry) -> None:
-        """Follow a catalogue, unless that is done already."""
-        prefixes = {view_of(r) for r in kept_references(definition)}
-        views = {prefix: registry.view(prefix) for prefix in prefixes}
-        state = facts(definition), {p: (v.label, registry.schema(v)) for p, v in views.items()}
-        known = self._mirrors.get(name)
-        if known is not None and known[0] == state:
-            return
-        rows = {prefix: self._whole_view(view) for prefix, view in views.items()}
-        around = self._around
-        mirror = CatalogueMirror(
-            definition, registry, rows, now_micros=around.now_micros, clock=around.clock, counters=around.counters
-        )
-        with suppress(StoreUnavailableError):  # it is tried again, and logged, by run()
-            await mirror.refresh()
-        if known is not None:
-            known[2].cancel()
-        task = asyncio.create_task(mirror.run())
-        self._mirrors[name] = state, mirror, task
-
-    def _rankers(self, registry: Registry) -> dict[str, Ranker]:
-        rankers: dict[str, Ranker] = {}
-        for name in sorted({p.ranker for p in registry.placements.values() if p.ranker is not None}):
-            if self._places.models is None:
-                log.error("ranker %s: there is no directory of models (--model-dir)", name)
-                continue
-            try:
-                rankers[name] = load_bundle(self._places.models / name, registry)
-            except RecsvcError as error:
-                log.error("ranker %s is not served: %s", name, error)  # noqa: TRY400  # one line says it all
-        return rankers
-
-    async def _watch_indexes(self, names: Iterable[str]) -> None:
+    async def _follow(self, names: Sequence[str], registry: Registry) -> None:
+        """Take other versions of indexes and models soon after they were published."""
         while True:
             await asyncio.sleep(INDEX_INTERVAL_S)
-            await self._reopen(names)
+            try:
+                await self._reopen(names)
+                self.recommender.rankers = await asyncio.to_thread(self._models.load, registry)
+            except Exception:  # whatever was published: what is served stays, and later versions are looked at
+                log.exception("indexes and models cannot be looked at")
 
     async def _reopen(self, names: Iterable[str]) -> None:
         """Take the newest version of each index; where it is bad, the one that was good stays."""
@@ -186,6 +158,13 @@ class Recommending:
         if self._told.get(name) != problem:
             self._told[name] = problem
             log.error("index %s: %s", name, problem)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _index_names(placements: Iterable[Placement]) -> Iterable[str]:

@@ -108,11 +108,13 @@ def publish_index(root: Path, version: str = "v1") -> None:
     publish(root / "looks", version)
 
 
-def write_model(root: Path) -> None:
-    """Write the linear model into a directory of models."""
+def write_model(root: Path, version: str | None = None) -> None:
+    """Write the linear model into a directory of models; with a version as one of several, else as the only one."""
     model = LinearModel(0.25, WEIGHTS, MEANS, SCALES)
     rows = np.random.default_rng(3).normal(size=(4, len(WEIGHTS)))
-    write_bundle(root / "linear", model, name="linear", version="7", service="ranking", registry=registry, warm_up=rows)
+    directory = root / "linear" if version is None else root / "linear" / version
+    named = {"name": "linear", "version": version or "7", "service": "ranking"}
+    write_bundle(directory, model, **named, registry=registry, warm_up=rows)
 
 
 def model_scores(user: str) -> dict[str, dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from recsvc.app import running
 from recsvc.online.redis_changes import announce
 from recsvc.online.redis_writer import RedisRowWriter
 from recsvc.pb import serving_pb2 as pb
+from recsvc.recommend.ranking.bundle import publish_bundle
 from tests.parts.topologies import Endpoint
 from tests.parts.waiting import eventually
 from tests.rpc.calling import Caller
@@ -34,6 +36,7 @@ from tests.rpc.shop import (
     names,
     publish_index,
     who_may_come,
+    write_model,
 )
 from tests.rpc.shop_definitions import goods, trend
 
@@ -122,6 +125,34 @@ class TestMissingParts:
             reply = await shop.slate(placement, user_id="1", limit=20)
             assert flaws(reply) == {("RANKER_FAILED", name)}
             assert (reply.ranked_by, len(reply.items)) == (pb.RANKED_BY_RETRIEVAL_ORDER, 20)
+
+    async def test_a_model_that_is_published_later_is_served(
+        self,
+        redis_8: Endpoint,
+        rows: Rows,
+        shop_directories: dict[str, Any],
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A new model, and then its next version, rank without a restart; a bad one leaves the last good."""
+        fill(rows)
+        async with AsyncExitStack() as stack:
+            shop = await opened(stack, redis_8.url, rows, **shop_directories | {"model_dir": str(tmp_path)})
+
+            async def is_served(version: str) -> bool:
+                return (await shop.slate("modelled", user_id="1")).model_version == version
+
+            assert flaws(await shop.slate("modelled", user_id="1")) >= {("RANKER_FAILED", "linear")}
+            for new in ("1", "2"):
+                write_model(tmp_path, new)
+                publish_bundle(tmp_path / "linear", new)
+                await eventually(partial(is_served, f"linear@{new}"), timeout=20)
+            write_model(tmp_path, "3")
+            (tmp_path / "linear" / "3" / "weights.json").write_text("{}")
+            publish_bundle(tmp_path / "linear", "3")
+            await eventually(lambda: "weights.json has 2 bytes" in caplog.text and "version 2 stays" in caplog.text)
+            reply = await shop.slate("modelled", user_id="1")
+            assert (reply.model_version, reply.ranked_by) == ("linear@2", pb.RANKED_BY_MODEL)
 
 
 class TestFailingRanker:
@@ -300,6 +331,30 @@ class TestWithoutTheStore:
 
 class TestReload:
     """Definitions that change."""
+
+    async def test_a_changed_catalogue_waits_for_the_store(
+        self, store: OwnRedis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """While the store is away definitions that need its rows anew are refused, and slates come as before."""
+        file = tmp_path / "definitions.py"
+        text = "from dataclasses import replace\nfrom tests.rpc import shop_definitions as d\n"
+        file.write_text(f"{text}registry = d.made()\n")
+        async with AsyncExitStack() as stack:
+            shop = await opened(stack, store.url, store.rows, str(file))
+            before = shop.app.registry
+            store.kill()
+            kept = 'replace(d.shop, filterable=[*d.shop.filterable, "goods:margin"])'
+            file.write_text(f"{text}registry = d.made(catalogues=[{kept}])\n")
+            shop.app.reload()
+            await eventually(lambda: "reload refused, the old definitions stay: catalogue shop" in caplog.text)
+            assert shop.app.registry is before
+            assert set(names(await shop.slate("plain", limit=500))) == AVAILABLE
+            store.start()
+            fill(store.rows)
+            shop.app.reload()
+            await eventually(lambda: shop.app.registry is not before)
+            reply = await shop.slate("plain", limit=500, filters=[is_present("goods:margin")])
+            assert set(names(reply)) == AVAILABLE
 
     async def test_a_new_placement_is_served_after_a_reload(
         self, redis_8: Endpoint, rows: Rows, shop_directories: dict[str, Any], tmp_path: Path

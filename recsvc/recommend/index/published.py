@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from recsvc.recommend.current import CURRENT, point, pointed
 from recsvc.recommend.index import manifest as manifests
 from recsvc.recommend.index.directory import open_index
 from recsvc.recommend.index.errors import BadIndexError
 from recsvc.recommend.index.protocol import VectorIndex
-
-CURRENT: Final = "CURRENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +29,19 @@ def publish(root: Path, version: str) -> None:
     manifests.check_version(version)
     manifests.read(root / version)
     try:
-        _replace(root / CURRENT, f"{version}\n")
+        point(root, version)
     except OSError as error:
         raise BadIndexError(f"index {root}: cannot write {CURRENT}: {error.strerror}") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    unfinished = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.chmod(0o644)  # mkstemp's is for its maker alone
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def newest(root: Path) -> Path | None:
     """Return the directory of the published version, None where none is. Raises BadIndexError where CURRENT is bad."""
     try:
-        version = (root / CURRENT).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError):
+        version = pointed(root)
+    except (OSError, ValueError):
         raise BadIndexError(f"index {root}: cannot read {CURRENT}; publish a version again") from None
+    if version is None:
+        return None
     try:
         manifests.check_version(version)
     except BadIndexError as error:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from recsvc.errors import UnknownNameError
+from recsvc.recommend.current import CURRENT, point, pointed
 from recsvc.recommend.ranking.card import Floats, ModelCard, ModelFeature, service_features
 from recsvc.recommend.ranking.errors import BundleError
 from recsvc.recommend.ranking.guard import GuardedRanker
@@ -48,6 +49,34 @@ def load_bundle(directory: Path, registry: Registry) -> Ranker:
     except BundleError as error:
         line = " ".join(str(error).split())  # also where a model's runtime had more to say
         raise BundleError(f"model bundle {directory}: {line}") from None
+
+
+def publish_bundle(root: Path, version: str) -> None:
+    """Make a version in the directory of a model the one to serve; raises BundleError where it is none.
+
+    Servers take it within seconds. A directory of models has for each of them such a directory, or a bundle itself.
+    """
+    read_manifest(_read(root / version / MANIFEST, MAX_MANIFEST_BYTES))
+    try:
+        point(root, version)
+    except OSError as error:
+        raise BundleError(f"model {root}: cannot write {CURRENT}: {error.strerror}") from None
+
+
+def bundle_directory(root: Path) -> Path:
+    """Return where the bundle of a model is: the version that CURRENT names, or ``root`` itself.
+
+    Raises BundleError where CURRENT is damaged.
+    """
+    try:
+        version = pointed(root)
+    except (OSError, ValueError):
+        raise BundleError(f"model {root}: cannot read {CURRENT}; publish a version again") from None
+    if version is None:
+        return root
+    if NAME.fullmatch(version) is None:
+        raise BundleError(f"model {root}: {CURRENT} names no version: {version!a}")
+    return root / version
 
 
 def _load(directory: Path, registry: Registry) -> Ranker:

@@ -1,0 +1,92 @@
+"""The catalogues that a server keeps in memory: those that its definitions have, each followed by a task."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from recsvc.errors import StoreUnavailableError
+from recsvc.online.whole_view import WholeView
+from recsvc.recommend.catalogue_builder import view_of
+from recsvc.recommend.mirror import CatalogueMirror, kept_references
+from recsvc.recommend.surroundings import Surroundings
+from recsvc.registry.fingerprint import facts
+from recsvc.registry.model import FeatureView
+from recsvc.registry.placement import Catalogue
+from recsvc.registry.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+class Followed(NamedTuple):
+    """A catalogue that is followed. ``state``: what of the definitions decides what it is."""
+
+    state: object
+    mirror: CatalogueMirror
+    task: asyncio.Task[None]
+
+
+class Mirrors:
+    """Follows catalogues; ``whole_view`` gives the rows of a view."""
+
+    def __init__(self, whole_view: Callable[[FeatureView], WholeView], around: Surroundings) -> None:
+        self._whole_view = whole_view
+        self._around = around
+        self._followed: dict[str, Followed] = {}
+
+    def __repr__(self) -> str:
+        return f"Mirrors({[followed.mirror for followed in self._followed.values()]})"
+
+    @property
+    def by_name(self) -> Mapping[str, CatalogueMirror]:
+        """The mirrors of now."""
+        return {name: followed.mirror for name, followed in self._followed.items()}
+
+    async def adopt(self, registry: Registry) -> None:
+        """Follow the catalogues of ``registry``, and no others.
+
+        Raises StoreUnavailableError, and follows what it did before, where a catalogue is defined otherwise than before
+        and its items cannot be read: it would be empty, and the old one is not. A new one may be empty at first.
+        """
+        fresh: dict[str, Followed] = {}
+        try:
+            for name, definition in registry.catalogues.items():
+                fresh[name] = await self._following(name, definition, registry)
+        except BaseException:
+            _cancel(self._followed, fresh)
+            raise
+        _cancel(fresh, self._followed)
+        self._followed = fresh
+
+    async def _following(self, name: str, definition: Catalogue, registry: Registry) -> Followed:
+        views = {prefix: registry.view(prefix) for prefix in map(view_of, kept_references(definition))}
+        state = facts(definition), {p: (v.label, registry.schema(v)) for p, v in views.items()}
+        known = self._followed.get(name)
+        if known is not None and known.state == state:
+            return known
+        rows = {prefix: self._whole_view(view) for prefix, view in views.items()}
+        around = self._around
+        mirror = CatalogueMirror(
+            definition, registry, rows, now_micros=around.now_micros, clock=around.clock, counters=around.counters
+        )
+        try:
+            await mirror.refresh()
+        except StoreUnavailableError as error:
+            if known is not None:
+                raise StoreUnavailableError(f"catalogue {name} has changed, and cannot be read: {error}") from error
+            log.warning("catalogue %s is empty as yet: %s", name, error)
+        return Followed(state, mirror, asyncio.create_task(mirror.run()))
+
+    async def close(self) -> None:
+        """End what runs."""
+        _cancel({}, self._followed)
+        await asyncio.gather(*(followed.task for followed in self._followed.values()), return_exceptions=True)
+
+
+def _cancel(kept: Mapping[str, Followed], gone: Mapping[str, Followed]) -> None:
+    """Cancel the tasks of ``gone`` that are not ``kept``."""
+    for name, followed in gone.items():
+        if kept.get(name) is not followed:
+            followed.task.cancel()
