@@ -25,7 +25,10 @@ from recsvc.online.policy import ViewPolicy
 from recsvc.online.reader import Chain
 from recsvc.online.redis_connect import ConnectionSettings, parse
 from recsvc.online.redis_open import OpenRedis, OpenStore, open_redis
+from recsvc.online.redis_url import Topology
+from recsvc.online.redis_vector_sets import RedisVectorSets
 from recsvc.online.redis_whole_view import RedisWholeView
+from recsvc.online.vector_store import VectorStores
 from recsvc.recommend.page_token import MIN_KEY, PageTokens
 from recsvc.recommend.serving import Directories, Recommending
 from recsvc.registry.compat import Change as DefinitionChange
@@ -68,7 +71,10 @@ async def running(settings: Settings, spec: str, registry: Registry | None = Non
         store = await stack.enter_async_context(redis.reader(counters))
         chain = ReadChain(chain_settings(settings), _surroundings(counters), _behind(store, redis))
         stack.push_async_callback(chain.close)
-        recommending = _recommending(settings, redis, counters)
+        sets = _vector_sets(redis)
+        if sets is not None:
+            stack.callback(sets.close)
+        recommending = _recommending(settings, redis, counters, sets)
         stack.push_async_callback(recommending.close)
         await recommending.adopt(registry)
         app = App(settings, spec, FeatureReaders(chain, counters, settings), registry, recommending)
@@ -258,7 +264,14 @@ def _behind(store: OpenStore, redis: OpenRedis) -> NamedStore | Router:
     return store.router
 
 
-def _recommending(settings: Settings, redis: OpenRedis, counters: Counters) -> Recommending:
+def _vector_sets(redis: OpenRedis) -> RedisVectorSets | None:
+    """Return what opens indexes whose vectors are in the store; of a Cluster they cannot be searched."""
+    return None if parse(redis.url).topology is Topology.CLUSTER else RedisVectorSets(redis.url)
+
+
+def _recommending(
+    settings: Settings, redis: OpenRedis, counters: Counters, stores: VectorStores | None
+) -> Recommending:
     """Return what makes slates, not yet for any definitions. Raises ConfigError."""
     key = settings.page_token_key.encode() or secrets.token_bytes(MIN_KEY)
     return Recommending(
@@ -271,6 +284,7 @@ def _recommending(settings: Settings, redis: OpenRedis, counters: Counters) -> R
         clock=time.monotonic,
         random=random.Random(),  # noqa: S311  # seeds of what is drawn, keeps no secret
         counters=counters,
+        stores=stores,
         target_s=settings.recommend_target_ms / 1000,
         owner=re.sub(r"[^A-Za-z0-9_]", "_", settings.listen)[:64],
     )

@@ -11,7 +11,7 @@ from hypothesis import settings
 from recsvc.demo.synthetic import write_dataset
 from tests.e2e.demo_server import DemoServer, running_demo
 from tests.e2e.movielens import movielens
-from tests.parts.topologies import TOPOLOGIES, Endpoint, unix_socket
+from tests.parts.topologies import TOPOLOGIES, Endpoint, unix_socket, with_search
 
 settings.register_profile("recsvc", deadline=None)  # a test that takes long is not wrong: the machine may be busy
 settings.load_profile("recsvc")
@@ -21,6 +21,13 @@ settings.load_profile("recsvc")
 def redis_8() -> Iterator[Endpoint]:
     """A Redis 8.2 on a unix socket, shared by all tests: use keys of your own or flush it first."""
     with unix_socket() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def redis_search() -> Iterator[Endpoint]:
+    """A Redis 8.2 with the Query Engine, shared like `redis_8`."""
+    with with_search() as (endpoint, _):
         yield endpoint
 
 

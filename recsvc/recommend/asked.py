@@ -106,6 +106,7 @@ class SlateItem(NamedTuple):
     reasons: Sequence[Reason] = ()
     merged_score: float = 0.0
     contributions: Sequence[tuple[str, float]] = ()
+    title: str = ""
 
 
 @dataclass(slots=True)

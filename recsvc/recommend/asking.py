@@ -7,17 +7,28 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from recsvc.recommend.asked import Degradation, Flaw
 from recsvc.recommend.candidates import Found, MissingIndexError, Query, find
+from recsvc.recommend.copy_on_write import Places
+from recsvc.recommend.snapshot import Indexed
 from recsvc.registry.placement import CandidateSource, Newest, Popular
 from recsvc.telemetry.counters import Counters
 
+Vectors = npt.NDArray[np.float32]
+
 
 class Executors(NamedTuple):
-    """Threads: ``searches`` are for vector indexes, which may hang; ``own`` for what is in this process' memory."""
+    """Threads: ``searches`` are for vector indexes and ``models`` for rankers, both of which may hang.
+
+    ``own`` are for what is in this process' memory.
+    """
 
     searches: Executor
     own: Executor
+    models: Executor
 
 
 async def ask_all(
@@ -31,6 +42,24 @@ async def ask_all(
     outcomes = await asyncio.gather(*(_ask(source, query, executors, left_s, counters) for source in sources))
     found = [outcome for outcome in outcomes if isinstance(outcome, Found)]
     return found, [outcome for outcome in outcomes if isinstance(outcome, Degradation)]
+
+
+async def ask_vectors(
+    indexed: Indexed, places: Places, executors: Executors, left_s: float, counters: Counters
+) -> Vectors | Flaw:
+    """Return the vectors of items by an index, rows of NaN where it has none; or why there are none in ``left_s``.
+
+    It is asked in a thread, as in a search: an index may be a file that is read, or another server.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(left_s):
+            return await loop.run_in_executor(executors.searches, indexed.vectors, places)
+    except TimeoutError:
+        return Flaw.SOURCE_TIMED_OUT
+    except Exception as error:  # noqa: BLE001  # as below: a slate without variety is better than none
+        counters.source_failed("diversity", error)
+        return Flaw.SOURCE_FAILED
 
 
 async def _ask(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from recsvc.errors import RecsvcError
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Mask
-from recsvc.recommend.filling import most_popular
+from recsvc.recommend.filling import first_of
 from recsvc.recommend.item_column import NumberColumn
 from recsvc.recommend.merge import Candidates
 from recsvc.recommend.snapshot import Indexed, Snapshot
@@ -106,27 +106,34 @@ def _popular(source: Popular, query: Query) -> Found:
     section 2.3. The order of what was drawn is that of popularity.
     """
     catalogue = query.snapshot.catalogue
-    mask = query.mask
-    recent = catalogue.places(query.facts.items(source.recent))
-    if source.recent is not None and (recent != UNKNOWN).any():
-        liked = np.unique(catalogue.categories(recent[recent != UNKNOWN]))
-        mask = mask & np.isin(query.snapshot.categories, liked[liked != UNKNOWN])
-    pool = most_popular(catalogue.by_popularity, mask, source.pool)
+    pool = first_of(catalogue.ranked, query.mask, source.pool, among=_liked(source, query))
     weights = np.maximum(catalogue.popularity[pool], 0.0) + 1e-9
     noise = np.random.default_rng(query.seed).gumbel(size=len(pool))
     drawn = np.sort(np.argsort(-(np.log(weights) + noise), kind="stable")[: source.candidates])
     return Found(Candidates(source.name, pool[drawn], catalogue.popularity[pool[drawn]]))
 
 
+def _liked(source: Popular, query: Query) -> Callable[[Places], Mask] | None:
+    """Return what says which items are of the categories of recent ones; None where all may come."""
+    catalogue = query.snapshot.catalogue
+    recent = catalogue.places(query.facts.items(source.recent))
+    if source.recent is None or not (recent != UNKNOWN).any():
+        return None
+    codes = query.snapshot.categories
+    liked = np.unique(codes[recent[recent != UNKNOWN]])
+    return lambda places: np.isin(codes[places], liked[liked != UNKNOWN], kind="table")
+
+
 def _newest(source: Newest, query: Query) -> Found | None:
+    created = query.snapshot.catalogue.created
     column = None if query.created_at is None else query.snapshot.catalogue.columns[query.created_at]
-    if not isinstance(column, NumberColumn):
+    if created is None or not isinstance(column, NumberColumn):
         return None
     since = query.now_micros - round(source.within.total_seconds() * 1e6)
-    young = query.mask & column.has_value & (column.values >= since) & (column.values <= query.now_micros)
-    places = np.flatnonzero(young).astype(np.int64)
-    order = np.argsort(-column.values[places], kind="stable")[: source.candidates]
-    return Found(Candidates(source.name, places[order], column.values[places[order]].astype(np.float64)))
+    has_value = column.has_value
+    low, high = float(since), float(query.now_micros)
+    places = first_of(created, query.mask, source.candidates, low=low, high=high, among=has_value.__getitem__)
+    return Found(Candidates(source.name, places, created.values[places]))
 
 
 def _index(query: Query, name: str) -> Indexed:

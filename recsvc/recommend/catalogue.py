@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from recsvc.recommend.copy_on_write import Places
-from recsvc.recommend.dictionary import NO_CODE, Mask
+from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.item_column import ItemColumn, StringColumn
 from recsvc.recommend.list_column import ListColumn
+from recsvc.recommend.masks import Masks
 from recsvc.recommend.popularity import Popularity
 
 UNKNOWN = -1
@@ -27,7 +28,10 @@ class Catalogue:
     * ``ids``: canonical text of each place. ``exists``: which of them are items now; the others were deleted.
     * ``allowed``: which may be recommended at all: they exist, and are available where the catalogue says what that is.
     * ``columns``: by reference (``view:feature``). ``category``: the reference of that column, or None.
+    * ``created``: all places by when they were created, the last first; None where the catalogue does not say that.
     * ``first_seen_micros``: when each was first put in (µs since 1970).
+    * ``category_codes``: what ``categories`` gives for all places.
+    * ``unavailable``: how many items exist that are not allowed. ``masks``: what filters made of it.
     """
 
     name: str
@@ -38,9 +42,13 @@ class Catalogue:
     allowed: Mask
     columns: Mapping[str, ItemColumn]
     ranked: Popularity
+    created: Popularity | None
     first_seen_micros: npt.NDArray[np.int64]
     category: str | None
+    category_codes: npt.NDArray[np.int32]
+    unavailable: int
     index: Mapping[str, int]
+    masks: Masks = field(default_factory=Masks)
 
     def __repr__(self) -> str:
         there, allowed = int(self.exists.sum()), int(self.allowed.sum())
@@ -86,23 +94,20 @@ class Catalogue:
 
         The same category has the same code in this snapshot, maybe another one in the next.
         """
-        column = self._category()
-        if column is None:
-            return np.full(len(places), UNKNOWN, np.int64)
-        codes = column.first_codes(places)
-        codes[codes == NO_CODE] = UNKNOWN
-        return codes
+        return self.category_codes[places].astype(np.int64)
 
     def category_name(self, code: int) -> str | None:
         """Return the category that ``categories`` gave ``code``; None for UNKNOWN."""
-        column = self._category()
+        column = category_column(self.columns, self.category)
         if column is None or code == UNKNOWN:
             return None
         name: str = column.dictionary.value(code)
         return name
 
-    def _category(self) -> StringColumn | ListColumn | None:
-        column = None if self.category is None else self.columns[self.category]
-        if column is None or isinstance(column, StringColumn | ListColumn):
-            return column
-        raise TypeError(f"the category {self.category} is {column.type}, not STRING or STRING_LIST")
+
+def category_column(columns: Mapping[str, ItemColumn], category: str | None) -> StringColumn | ListColumn | None:
+    """Return the column of the category; None where there is none. Raises TypeError for one of another type."""
+    column = None if category is None else columns[category]
+    if column is None or isinstance(column, StringColumn | ListColumn):
+        return column
+    raise TypeError(f"the category {category} is {column.type}, not STRING or STRING_LIST")

@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from recsvc.online.answer import Column
-from recsvc.recommend.catalogue import Catalogue
+from recsvc.recommend.catalogue import UNKNOWN, Catalogue, category_column
 from recsvc.recommend.column_builder import DTYPES, SPARE, ColumnBuilder, NumberBuilder, StringBuilder, Values
 from recsvc.recommend.copy_on_write import CopyOnWrite, Places
-from recsvc.recommend.dictionary import Mask
+from recsvc.recommend.dictionary import NO_CODE, Mask
 from recsvc.recommend.item_column import ItemColumn, NumberColumn
 from recsvc.recommend.list_builder import ListBuilder
 from recsvc.recommend.popularity import Popularity
 from recsvc.registry import placement
 from recsvc.registry.types import FeatureData, FeatureType, Kind
+
+Codes = npt.NDArray[np.int32]
 
 
 class CatalogueBuilder:
@@ -40,7 +43,8 @@ class CatalogueBuilder:
         self._ids = CopyOnWrite(np.object_, None)
         self._index: dict[str, int] = {}
         self._first_seen = CopyOnWrite(np.int64, 0)
-        self._popularity: Popularity | None = None
+        self._orders: dict[str, tuple[NumberColumn, Popularity]] = {}
+        self._categories: tuple[ItemColumn, Codes] | None = None
         self._last: Catalogue | None = None
         self._version = self._generation = 0
 
@@ -87,26 +91,48 @@ class CatalogueBuilder:
 
     def _snapshot(self, exists: Mask) -> Catalogue:
         columns: dict[str, ItemColumn] = {reference: c.freeze() for reference, c in self._columns.items()}
-        definition = self._definition
+        definition, available = self._definition, self._definition.available
+        allowed = _allowed(exists, None if available is None else columns[available])
+        created = definition.created_at
         return Catalogue(
             name=definition.name,
             version=self._version,
             generation=self._generation,
             ids=self._ids.view(),
             exists=exists,
-            allowed=_allowed(exists, None if definition.available is None else columns[definition.available]),
+            allowed=allowed,
             columns=columns,
-            ranked=self._ranked(columns[definition.popularity]),
+            ranked=self._ordered(definition.popularity, columns),
+            created=None if created is None else self._ordered(created, columns),
             first_seen_micros=self._first_seen.view(),
             category=definition.category,
+            category_codes=self._category_codes(columns, len(exists)),
+            unavailable=int(np.count_nonzero(exists)) - int(np.count_nonzero(allowed)),
             index=self._index,
         )
 
-    def _ranked(self, column: ItemColumn) -> Popularity:
+    def _ordered(self, reference: str, columns: Mapping[str, ItemColumn]) -> Popularity:
+        """Return all places by a number, the highest first."""
+        column = columns[reference]
         if not isinstance(column, NumberColumn):
-            raise TypeError(f"the popularity {self._definition.popularity} is {column.type}, not a number")
-        self._popularity = Popularity.of(column) if self._popularity is None else self._popularity.changed(column)
-        return self._popularity
+            raise TypeError(f"{reference} is {column.type}, not a number")
+        known = self._orders.get(reference)
+        if known is None or known[0].values is not column.values:
+            order = Popularity.of(column) if known is None else known[1].changed(column)
+            known = self._orders[reference] = column, order
+        return known[1]
+
+    def _category_codes(self, columns: Mapping[str, ItemColumn], places: int) -> Codes:
+        """Return the code of each item's category, UNKNOWN for none."""
+        column = category_column(columns, self._definition.category)
+        if column is None:
+            return np.full(places, UNKNOWN, np.int32)
+        if self._categories is None or not column.same(self._categories[0]):
+            codes = column.first_codes(np.arange(places)).astype(np.int32)
+            codes[codes == NO_CODE] = UNKNOWN
+            codes.flags.writeable = False
+            self._categories = column, codes
+        return self._categories[1]
 
     def _exists(self) -> Mask:
         """Return which places have a row."""
@@ -155,7 +181,7 @@ class CatalogueBuilder:
         for column in self._columns.values():
             column.keep(places)
         self._index = {item: place for place, item in enumerate(self._ids.view().tolist())}
-        self._popularity = None
+        self._orders.clear()
         self._generation += 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -10,15 +10,62 @@ from numpy.typing import NDArray
 
 from recsvc.recommend.caps import Room
 from recsvc.recommend.places import firsts
+from recsvc.recommend.popularity import Popularity
 
 FIRST_BLOCK: Final = 1_024
 LARGEST_BLOCK: Final = 65_536
 """Blocks double, so that a short walk looks at few items and a long one at many at a time."""
+WALKED: Final = 65_536
+"""After so many items that a filter was looked up for, one by one, all that pass are sorted instead."""
+
+Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 
-def most_popular(order: NDArray[np.int64], mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-    """Return the first ``count`` places of ``order`` (by popularity) that ``mask`` (bool[n]) lets through."""
-    return Filler(order, mask).take(count, Room(None))
+def first_of(  # noqa: PLR0913  # an order, and what may come of it
+    ranked: Popularity,
+    mask: Mask,
+    count: int,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    among: Callable[[Places], Mask] | None = None,
+) -> Places:
+    """Return the first ``count`` places of an order that ``mask`` bool[n] lets through.
+
+    ``low`` and ``high``: what values must lie between, both included; ``among`` says which of some places may come.
+    """
+    if count <= 0:
+        return np.empty(0, np.int64)
+    order, found, missing = ranked.order, [np.empty(0, np.int64)], count
+    begin, end = ranked.between(low, high)
+    start, size = begin, FIRST_BLOCK
+    while missing > 0 and start < end:
+        if start - begin >= WALKED:
+            return _sorted(ranked, mask, count, (low, high), among)
+        block = order[start : min(start + size, end)]
+        block = block[mask[block]]
+        block = (block if among is None else block[among(block)])[:missing]
+        found.append(block)
+        missing -= len(block)
+        start, size = start + size, min(size * 2, LARGEST_BLOCK)
+    return np.concatenate(found)
+
+
+def _sorted(
+    ranked: Popularity, mask: Mask, count: int, ends: tuple[float, float], among: Callable[[Places], Mask] | None
+) -> Places:
+    """Return what ``first_of`` does, from all that the mask lets through."""
+    places = np.flatnonzero(mask)
+    places = places if among is None else places[among(places)]
+    values = ranked.values[places]
+    inside = (values >= ends[0]) & (values <= ends[1])
+    if not inside.all():
+        places, values = places[inside], values[inside]
+    if len(places) > 2 * count:
+        enough = values >= np.partition(values, len(values) - count)[len(values) - count]
+        places, values = places[enough], values[enough]
+    return places[np.argsort(-values, kind="stable")[:count]].astype(np.int64, copy=False)
 
 
 class Filler:
@@ -27,18 +74,18 @@ class Filler:
     ``order``: places, most popular first; may be a part of the catalogue, and of another size than ``mask`` bool[n].
     """
 
-    def __init__(self, order: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
+    def __init__(self, order: Places, mask: Mask) -> None:
         self._order = order
         self._free = mask.copy()
 
     def __repr__(self) -> str:
         return f"Filler({int(np.count_nonzero(self._free))} items left)"
 
-    def exclude(self, places: NDArray[np.int64]) -> None:
+    def exclude(self, places: Places) -> None:
         """Never give these."""
         self._free[places] = False
 
-    def take(self, count: int, room: Room) -> NDArray[np.int64]:
+    def take(self, count: int, room: Room) -> Places:
         """Take up to `count` items that have room: int64; fewer only where there are no more."""
         taken = np.empty(0, dtype=np.int64)
         for block in self._blocks():
@@ -51,7 +98,7 @@ class Filler:
             taken = np.concatenate([taken, places])
         return taken
 
-    def _blocks(self) -> Iterator[NDArray[np.int64]]:
+    def _blocks(self) -> Iterator[Places]:
         size, start = FIRST_BLOCK, 0
         while start < len(self._order):
             block = self._order[start : start + size]

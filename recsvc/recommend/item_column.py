@@ -173,6 +173,10 @@ class StringColumn:
         """See ItemColumn."""
         return self.dictionary.value(int(self.codes[place]))
 
+    def same(self, other: ItemColumn) -> bool:
+        """Say whether another column is of the same arrays; where it is not, it may be equal all the same."""
+        return isinstance(other, StringColumn) and other.codes is self.codes
+
     def first_codes(self, places: Places) -> npt.NDArray[np.int64]:
         """Return the code of each item's value; 0 where it has none."""
         return self.codes[places].astype(np.int64)

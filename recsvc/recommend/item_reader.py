@@ -10,7 +10,7 @@ import numpy as np
 
 from recsvc.online.answer import Answer, Column, Request, ServedView
 from recsvc.online.features import FeatureReader
-from recsvc.recommend.asked import Asked, Degradation
+from recsvc.recommend.asked import Asked, Degradation, Explain
 from recsvc.recommend.catalogue import Catalogue
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.item_rows import ItemRows
@@ -30,7 +30,8 @@ class Times(NamedTuple):
 class ItemReader:
     """Reads for one request. ``rows`` are the items read so far; what did not work goes to ``flaw``.
 
-    ``service``: the features that rank, nothing where they cannot be read: some are of the user, and nobody knows whom.
+    ``title``: the feature that says what items are called, where that is asked. ``service``: the features that rank,
+    nothing where they cannot be read: some are of the user, and nobody knows whom.
     """
 
     def __init__(  # what it reads by
@@ -43,7 +44,9 @@ class ItemReader:
     ) -> None:
         self._reader = reader
         self._placement = placement
-        self._item = reader.registry.catalogues[placement.catalogue].item
+        catalogue = reader.registry.catalogues[placement.catalogue]
+        self._item = catalogue.item
+        self.title = catalogue.title if asked.explain >= Explain.REASONS else None
         self._asked = asked
         self._times = times
         self._flaw = flaw
@@ -51,7 +54,8 @@ class ItemReader:
         self.rows = ItemRows()
         self.service = _outputs(reader.registry, placement.service)
         self.pairs = () if placement.allow_seen else tuple(placement.seen_pairs)
-        self._named = tuple(dict.fromkeys((*self.service, *asked.features, *self.pairs)))
+        titles = () if self.title is None else (self.title,)
+        self._named = tuple(dict.fromkeys((*self.service, *asked.features, *self.pairs, *titles)))
         if placement.user is None or asked.user is None:
             alone = {name for name in self._named if _of_items(reader.registry, name, self._item.join_key)}
             self._named = tuple(name for name in self._named if name in alone)

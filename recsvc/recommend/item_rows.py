@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from recsvc.online.answer import Answer, Column, Degraded, ServedView
 from recsvc.recommend.copy_on_write import Places
+
+_CODES: Final = ("statuses", "sources")
+
+
+class _Where(NamedTuple):
+    """Where some items are: the part of each, and its row there; ``part``: that of all, None where they differ."""
+
+    parts: npt.NDArray[np.intp]
+    rows: npt.NDArray[np.intp]
+    part: int | None
 
 
 class ItemRows:
@@ -15,17 +27,16 @@ class ItemRows:
 
     def __init__(self) -> None:
         self._parts: list[Answer] = []
-        self._where: dict[int, tuple[int, int]] = {}
+        self._places: list[Places] = []
 
     def __repr__(self) -> str:
-        return f"ItemRows({len(self._where)} items in {len(self._parts)} parts)"
+        count = len(np.unique(np.concatenate(self._places))) if self._places else 0
+        return f"ItemRows({count} items in {len(self._parts)} parts)"
 
     def add(self, places: Places, answer: Answer) -> None:
         """Take an answer with a row for each of ``places``."""
-        part = len(self._parts)
         self._parts.append(answer)
-        for row, place in enumerate(places.tolist()):
-            self._where.setdefault(place, (part, row))
+        self._places.append(places)
 
     @property
     def degraded(self) -> Sequence[tuple[Degraded, str]]:
@@ -41,15 +52,42 @@ class ItemRows:
 
     def columns(self, names: Sequence[str], places: Places) -> list[tuple[str, Column]]:
         """Return columns with a value for each of ``places``, which must be there, or with one for all."""
-        where = [self._where[place] for place in places.tolist()]
+        if not names:  # nothing was read, of no item
+            return []
+        where = self._where(places)
         return [(name, self._column(name, where)) for name in names]
 
-    def _column(self, name: str, where: Sequence[tuple[int, int]]) -> Column:
+    def _where(self, places: Places) -> _Where:
+        if self._places and np.array_equal(self._places[0][: len(places)], places):  # the candidates, as they were read
+            return _Where(np.zeros(len(places), np.intp), np.arange(len(places)), 0)
+        every = np.concatenate([np.empty(0, np.int64), *self._places])
+        known, first = np.unique(every, return_index=True)
+        at = np.searchsorted(known, places)
+        if len(at) and (at.max() >= len(known) or (known[at] != places).any()):
+            raise KeyError("an item that was not read")
+        starts = np.cumsum([0, *map(len, self._places)])
+        parts = np.searchsorted(starts, first[at], side="right") - 1
+        one = int(parts[0]) if len(parts) else 0
+        return _Where(parts, first[at] - starts[parts], one if (parts == one).all() else None)
+
+    def _column(self, name: str, where: _Where) -> Column:
         parts = [next(c for n, c, _ in part.columns if n == name) for part in self._parts]
-        rows = np.array([row for _, row in where], np.intp)
-        if len({part for part, _ in where}) <= 1:
-            column = parts[where[0][0] if where else 0]
-            return column if len(column) == 1 != len(rows) else column.take(rows if len(column) > 1 else rows * 0)
-        ones = [parts[part].take(np.array([row if len(parts[part]) > 1 else 0])) for part, row in where]
-        statuses, sources = (np.concatenate([getattr(c, code) for c in ones]) for code in ("statuses", "sources"))
-        return Column(ones[0].type, np.concatenate([c.values for c in ones]), statuses, sources)
+        if where.part is not None:
+            column = parts[where.part]
+            return column if len(column) == 1 != len(where.rows) else _take(column, where.rows)
+        used = np.unique(where.parts).tolist()
+        pieces = [_spread(parts[part], where.rows[where.parts == part]) for part in used]
+        order = np.argsort(np.concatenate([np.flatnonzero(where.parts == part) for part in used]))
+        statuses, sources = (np.concatenate([getattr(c, code) for c in pieces])[order] for code in _CODES)
+        return Column(pieces[0].type, np.concatenate([c.values for c in pieces])[order], statuses, sources)
+
+
+def _take(column: Column, rows: npt.NDArray[np.intp]) -> Column:
+    return column.take(rows if len(column) > 1 else rows * 0)
+
+
+def _spread(column: Column, rows: npt.NDArray[np.intp]) -> Column:
+    """Return the values of some rows, with a status and a source for each."""
+    taken = _take(column, rows)
+    statuses, sources = (np.broadcast_to(getattr(taken, code), len(rows)) for code in _CODES)
+    return Column(taken.type, taken.values, statuses, sources)

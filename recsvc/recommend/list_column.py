@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Codes, Mask
-from recsvc.recommend.item_column import Test, never
+from recsvc.recommend.item_column import ItemColumn, Test, never
 from recsvc.registry.types import FeatureScalar, FeatureType
 
 
@@ -72,6 +72,12 @@ class ListColumn:
             return None
         start = int(self.starts[place])
         return tuple(map(self.dictionary.value, self.elements[start : start + int(self.lengths[place])].tolist()))
+
+    def same(self, other: ItemColumn) -> bool:
+        """Say whether another column is of the same arrays; where it is not, it may be equal all the same."""
+        if not isinstance(other, ListColumn):
+            return False
+        return other.elements is self.elements and other.starts is self.starts and other.lengths is self.lengths
 
     def first_codes(self, places: Places) -> npt.NDArray[np.int64]:
         """Return the code of each item's first element; 0 where it has none."""

@@ -20,7 +20,7 @@ from recsvc.recommend.ranking.matrix import matrix
 from recsvc.recommend.ranking.ranker import best_first
 from recsvc.recommend.slate_rules import Ranked
 from recsvc.recommend.surroundings import Surroundings
-from recsvc.registry.placement import Boost
+from recsvc.registry.placement import Boost, Placement
 
 NO_ROWS = np.zeros(0, np.bool_)
 
@@ -41,17 +41,18 @@ class Ordered(NamedTuple):
 
 
 class Ordering:
-    """Orders by the model ``name``, None: as found. ``service``: its features in order; ``flaw`` is told what fails."""
+    """Orders by the placement's model. ``service``: its features in order; ``flaw`` is told what fails."""
 
     def __init__(
         self,
-        name: str | None,
+        placement: Placement,
         ranker: GuardedRanker | None,
         service: Sequence[str],
         around: Surroundings,
         flaw: Callable[[Degradation], None],
     ) -> None:
-        self._name = name
+        self._placement = placement
+        self._name = placement.ranker
         self._ranker = ranker
         self._service = tuple(service)
         self._around = around
@@ -88,11 +89,11 @@ class Ordering:
         return Ordered(ranked, ranked.scores, merged, order, NO_ROWS, RankedBy.MODEL)
 
     async def _scores(self, ranker: GuardedRanker, given: Floats, until: float) -> Floats | None:
-        """Ask the model, in a thread; None where it fails, or is not done by the deadline."""
+        """Ask the model, in a thread; None where it fails, or is not done in its time."""
         around, loop = self._around, asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(until - around.clock()):
-                return (await loop.run_in_executor(around.executors.own, ranker.rank, given, self._service)).scores
+            async with asyncio.timeout(min(self._placement.ranker_timeout.total_seconds(), until - around.clock())):
+                return (await loop.run_in_executor(around.executors.models, ranker.rank, given, self._service)).scores
         except TimeoutError:
             return None
 

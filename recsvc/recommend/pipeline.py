@@ -29,7 +29,7 @@ from recsvc.recommend.surroundings import Call, Surroundings
 TARGET_S: Final = 0.05
 """How long a slate may take."""
 WAITING_SHARE: Final = 0.8
-"""Of the time until a call's deadline, what reads, sources and the model may take; the slate is composed in the rest."""
+"""Of the time to a call's deadline, what reads, sources and the model may take; the rest is for composing the slate."""
 
 
 class Recommender:

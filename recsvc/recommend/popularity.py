@@ -1,8 +1,8 @@
-"""Items by popularity, kept in order while a few of them change."""
+"""Items by popularity, or another number, kept in order while a few of them change."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,16 @@ class Popularity:
 
     def __repr__(self) -> str:
         return f"Popularity({len(self.values)} items)"
+
+    def between(self, low: float, high: float) -> tuple[int, int]:
+        """Return where in the order values from ``low`` to ``high`` begin and end."""
+
+        def key(place: int) -> float:
+            return -self.values.item(place)
+
+        begin = 0 if high == np.inf else bisect_left(self.order, -high, key=key)
+        end = len(self.order) if low == -np.inf else bisect_right(self.order, -low, key=key)
+        return begin, end
 
     @classmethod
     def of(cls, column: NumberColumn) -> Popularity:

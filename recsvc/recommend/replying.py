@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+import numpy as np
+
 from recsvc.recommend.asked import Degradation, Diagnostics, Explain, Reason, Recommendation, SlateItem
 from recsvc.recommend.candidates import Found
 from recsvc.recommend.explaining import Explainer, is_sensitive
@@ -80,6 +82,7 @@ class Replying:
         before = 0 if self._page is None else len(self._page.returned)
         explainer = Explainer(made.snapshot.catalogue, self._placement, made.found)
         names, values = self._contributed(diagnostics)
+        titles = self._titles(made.slate)
         items = []
         for index, (item, place, row) in enumerate(zip(ids, slate.places.tolist(), slate.rows.tolist(), strict=True)):
             ranked = row >= 0
@@ -98,9 +101,18 @@ class Replying:
                     reasons,
                     float(ordered.merged.scores[candidate]) if ranked else float("nan"),
                     list(zip(names, values[candidate].tolist(), strict=True)) if ranked and values is not None else (),
+                    titles[index] if titles else "",
                 )
             )
         return items
+
+    def _titles(self, slate: Slate) -> Sequence[str]:
+        """Return what the items are called, empty where nobody knows; nothing where it is not asked."""
+        if self._reader.title is None:
+            return ()
+        ((_, column),) = self._reader.rows.columns((self._reader.title,), slate.places)
+        there = np.broadcast_to(column.has_value(), len(column.values))
+        return [title if known else "" for title, known in zip(column.values.tolist(), there.tolist(), strict=True)]
 
     def _diagnostics(self, made: Made) -> Diagnostics:
         counts = {f.candidates.source: len(f.candidates.places) for f in made.found}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from recsvc.online.features import FeatureReader
 from recsvc.recommend.asked import Degradation, Explain, Flaw, Recommendation
-from recsvc.recommend.asking import ask_all
+from recsvc.recommend.asking import Vectors, ask_all, ask_vectors
 from recsvc.recommend.candidates import Found, Query
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
-from recsvc.recommend.filling import most_popular
+from recsvc.recommend.filling import first_of
 from recsvc.recommend.filters import mask
 from recsvc.recommend.item_reader import ItemReader, Times
 from recsvc.recommend.masking import Masking
@@ -21,7 +22,7 @@ from recsvc.recommend.merge import Merged, Share, fuse
 from recsvc.recommend.ordering import Ordered, Ordering, boost
 from recsvc.recommend.quality_factor import TOLD
 from recsvc.recommend.replying import Made, Replying
-from recsvc.recommend.slate import compose
+from recsvc.recommend.slate import compose_among
 from recsvc.recommend.slate_rules import CategoryCap, Rule, Rules, Slate, SourceQuota, Variety
 from recsvc.recommend.surroundings import Call, Shared
 from recsvc.recommend.user_facts import UserFacts
@@ -30,8 +31,8 @@ from recsvc.registry.placement import WhenStale
 FRESH_S: Final = 5.0
 """Metadata of items that is older than this is told to be stale."""
 FILL: Final = 500
-"""How many items are looked at at once to fill a slate."""
-FILL_ROUNDS: Final = 20
+"""How many items are looked at at once to fill a slate, at least: twice as many each time, up to FILL_MOST."""
+FILL_MOST: Final = 5_000
 CAP_ROUNDS: Final = 2
 """How often more items are looked at before a cap gives way: pins may be over it for good."""
 
@@ -54,9 +55,8 @@ class Run:
         self._now_micros = of.around.now_micros()
         self._degraded: dict[Degradation, None] = {}
         self._reader = ItemReader(reader, self._placement, self._asked, asks, self._flaw)
-        name = self._placement.ranker
-        ranker = None if name is None else of.rankers.get(name)
-        self._ordering = Ordering(name, ranker, self._reader.service, of.around, self._flaw)
+        ranker = None if self._placement.ranker is None else of.rankers.get(self._placement.ranker)
+        self._ordering = Ordering(self._placement, ranker, self._reader.service, of.around, self._flaw)
         self._replying = Replying(of, call, self._placement, self._reader, self._ordering)
 
     def __repr__(self) -> str:
@@ -76,7 +76,8 @@ class Run:
         filler = self._filler(merged, pins)
         await self._read(np.concatenate([merged.places, self._passing(pins), filler]))
         ordered = await self._order(merged)
-        slate = self._compose(ordered, pins, filler)
+        variety = await self._variety(ordered)
+        slate = self._compose(ordered, pins, filler, variety)
         rounds = 0
         while (len(slate.places) < self._asked.limit) or (Rule.CAPS in slate.relaxed and rounds < CAP_ROUNDS):
             more = self._more_filler(merged, filler)
@@ -85,7 +86,7 @@ class Run:
             rounds += 1
             await self._read(more)
             filler = np.concatenate([filler, more])
-            slate = self._compose(ordered, pins, filler)
+            slate = self._compose(ordered, pins, filler, variety)
         made = Made(slate, ordered, found, self._masking, self._snapshot, list(self._degraded), self._seed)
         return self._replying.reply(made, around.now_micros())
 
@@ -97,8 +98,7 @@ class Run:
         self._flaw(Degradation(Flaw.METADATA_STALE, source=placement.catalogue, age_micros=micros))
         too_old = age_s is None or age_s > placement.stale_after.total_seconds()
         if too_old and placement.when_stale is WhenStale.LEAVE_OUT:
-            everything = np.arange(len(self._snapshot.catalogue))
-            self._masking.exclude("stale", everything)
+            self._masking.exclude_all("stale")
 
     def _flaw(self, flaw: Degradation) -> None:
         self._degraded[flaw] = None
@@ -154,13 +154,14 @@ class Run:
 
     def _more_filler(self, merged: Merged, filler: Places) -> Places | None:
         """Return more popular items; None where there are none that were not looked at."""
-        more = self._popular(FILL, np.concatenate([merged.places, filler]))
-        return more if len(more) and len(filler) < FILL * FILL_ROUNDS else None
+        more = self._popular(min(max(FILL, len(filler)), FILL_MOST), np.concatenate([merged.places, filler]))
+        return more if len(more) else None
 
     def _popular(self, count: int, but: Places) -> Places:
-        left = self._masking.mask.copy()
-        left[but] = False
-        return most_popular(self._snapshot.catalogue.by_popularity, left, max(count, 0))
+        if count <= 0:
+            return but[:0]
+        found = first_of(self._snapshot.catalogue.ranked, self._masking.mask, count + len(but))
+        return found[~np.isin(found, but)][:count]
 
     async def _read(self, places: Places) -> None:
         """Read what ranks items, what was asked of them, and whether the user has seen them."""
@@ -170,22 +171,31 @@ class Run:
         placement, catalogue = self._placement, self._snapshot.catalogue
         unknown = self._asked.user is None
         ordered = await self._ordering.order(merged, self._reader.rows, self._until, unknown=unknown)
-        return boost(ordered, placement.boosts, [mask(catalogue, [b.when]) for b in placement.boosts])
+        make = partial(mask, catalogue)
+        return boost(ordered, placement.boosts, [catalogue.masks.get([b.when], (), make) for b in placement.boosts])
 
-    def _compose(self, ordered: Ordered, pins: Mapping[int, int], filler: Places) -> Slate:
+    async def _variety(self, ordered: Ordered) -> Variety | None:
+        """Return what variety is judged by; vectors that cannot be had are unknown, which `relaxed` tells."""
+        wanted, places, around = self._placement.diversity, ordered.ranked.places, self._of.around
+        if wanted is None or not len(places):
+            return None
+        found: Vectors | Flaw = Flaw.INDEX_MISSING
+        indexed = self._snapshot.indexes.get(wanted.index)
+        if indexed is not None:
+            left_s = min(wanted.timeout.total_seconds(), self._until - around.clock())
+            found = await ask_vectors(indexed, places, around.executors, left_s, around.counters)
+        if isinstance(found, Flaw):
+            self._flaw(Degradation(found, source=wanted.index))
+            found = np.full((len(places), 1), np.nan, np.float32)
+        return Variety(wanted.weight, found)
+
+    def _compose(self, ordered: Ordered, pins: Mapping[int, int], filler: Places, variety: Variety | None) -> Slate:
         ranked, merged, rows = ordered.ranked, ordered.merged, ordered.rows
         placement = self._placement
         quotas = [SourceQuota(s.name, s.quota, merged.given_by(s.name)[rows]) for s in placement.sources if s.quota > 0]
-        cap = variety = None
-        if placement.cap is not None:
-            codes = self._snapshot.categories
-            cap = CategoryCap(codes, int(codes.max(initial=UNKNOWN)) + 1, placement.cap)
-        if placement.diversity is not None and placement.diversity.index in self._snapshot.indexes:
-            indexed = self._snapshot.indexes[placement.diversity.index]
-            variety = Variety(placement.diversity.weight, indexed.vectors(ranked.places))
+        codes = self._snapshot.categories
+        cap = None if placement.cap is None else CategoryCap(codes, len(codes), placement.cap)
         rules = Rules(dict(pins), cap, quotas, variety)
         # Only what was read may fill: of other items nobody knows whether the user has seen them.
-        read = np.zeros_like(self._masking.mask)
-        known = np.concatenate([ranked.places, filler, self._passing(pins)])
-        read[known] = self._masking.mask[known]
-        return compose(ranked, read, self._asked.limit, filler=filler, rules=rules)
+        read = np.concatenate([ranked.places, filler, self._passing(pins)])
+        return compose_among(read, ranked, self._masking.mask, self._asked.limit, filler=filler, rules=rules)

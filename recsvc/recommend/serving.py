@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from recsvc.online.vector_store import VectorStores
 from recsvc.online.whole_view import WholeView
 from recsvc.recommend.asking import Executors
 from recsvc.recommend.impression_files import ImpressionFiles
@@ -65,11 +66,16 @@ class Recommending:
         clock: Callable[[], float],
         random: Random,
         counters: Counters,
+        stores: VectorStores | None = None,
         owner: str = "recsvc",
         target_s: float = TARGET_S,
     ) -> None:
-        """Begin; ``owner`` names this process in files of impressions: not as its neighbours, always the same."""
+        """Begin; ``owner`` names this process in files of impressions: not as its neighbours, always the same.
+
+        ``stores`` opens the vectors of indexes that are in Redis.
+        """
         self._places = places
+        self._stores = stores
         self._target_s = target_s
         self._impressions: ImpressionQueue | None = None
         if places.impressions is not None:
@@ -78,7 +84,9 @@ class Recommending:
             self._impressions = ImpressionQueue(files, monotonic=clock)
             self._impressions.start()
         self._tokens = tokens
-        self._executors = [ThreadPoolExecutor(THREADS, thread_name_prefix=name) for name in ("search", "recommend")]
+        self._executors = [
+            ThreadPoolExecutor(THREADS, thread_name_prefix=name) for name in ("search", "recommend", "rank")
+        ]
         self._around = Surroundings(now_micros, clock, random, Executors(*self._executors), counters)
         self._mirrors = Mirrors(whole_view, self._around)
         self._models = ServedModels(places.models)
@@ -144,7 +152,7 @@ class Recommending:
                 self._tell(name, "there is no directory of indexes (--index-dir)")
                 continue
             root, serving = self._places.indexes / name, self._serving.get(name)
-            found = await asyncio.to_thread(reopen, root, serving)
+            found = await asyncio.to_thread(reopen, root, serving, stores=self._stores)
             if found.problem is not None or found.index is None:
                 self._tell(name, found.problem or f"nothing is published in {root}")
             if found.index is not None and found.index is not serving:

@@ -7,6 +7,7 @@ the cap, candidates over it, popular items over it. So the cap gives way last, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from recsvc.recommend.diversity import preference
 from recsvc.recommend.filling import Filler
 from recsvc.recommend.places import firsts
 from recsvc.recommend.quotas import Reserve
-from recsvc.recommend.slate_rules import Ranked, Rule, Rules, Slate, Standing
+from recsvc.recommend.slate_rules import CategoryCap, Ranked, Rule, Rules, Slate, Standing
 
 NO_RULES: Final = Rules()
 
@@ -47,6 +48,41 @@ def compose(
     scores[rows >= 0] = ranked.scores[rows[rows >= 0]]
     relaxed = set(_relaxed(places, rows, limit, rules)) | ({Rule.DIVERSITY} if draft.overruled else set())
     return Slate(places, scores, rows, standings.astype(np.int8), frozenset(relaxed))
+
+
+def compose_among(  # noqa: PLR0913  # as compose, and who may be in it
+    known: NDArray[np.int64],
+    ranked: Ranked,
+    mask: NDArray[np.bool_],
+    limit: int,
+    *,
+    filler: NDArray[np.int64],
+    rules: Rules = NO_RULES,
+) -> Slate:
+    """Compose what ``compose`` does where only ``known`` places (all of ``ranked`` and ``filler`` are) may be shown.
+
+    It costs by the number of those, not by that of all items.
+    """
+    places = np.unique(known)
+    own = replace(
+        rules,
+        pins={_number(places, place, -1 - index): at for index, (place, at) in enumerate(rules.pins.items())},
+        cap=None if rules.cap is None else _among(rules.cap, places),
+    )
+    own_ranked = Ranked(np.searchsorted(places, ranked.places), ranked.scores)
+    own_filler = np.searchsorted(places, filler)
+    slate = compose(own_ranked, mask[places], limit, filler=own_filler, rules=own)
+    return replace(slate, places=places[slate.places])
+
+
+def _number(places: NDArray[np.int64], place: int, otherwise: int) -> int:
+    number = int(np.searchsorted(places, place))
+    return number if number < len(places) and places[number] == place else otherwise
+
+
+def _among(cap: CategoryCap, places: NDArray[np.int64]) -> CategoryCap:
+    codes = cap.codes[places]
+    return CategoryCap(codes, int(codes.max(initial=-1)) + 1, cap.most)
 
 
 def _check(ranked: Ranked, rules: Rules, items: int) -> None:

@@ -26,6 +26,8 @@ class Catalogue:
     * ``available``: BOOL; an item where it is not true is never recommended. None: all are available.
     * ``created_at``: TIMESTAMP, for the source Newest.
     * ``category``: STRING or STRING_LIST, for caps and for popularity by category. The first of a list is the item's.
+
+    ``title``: STRING, what people call an item: slates that explain themselves have it. Its view need not be mirrored.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Catalogue:
     created_at: str | None = None
     category: str | None = None
     filterable: Sequence[str] = ()
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +131,14 @@ class Boost:
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """Maximal marginal relevance on the embeddings of ``index``; ``weight`` 0: relevance alone, 1: difference alone."""
+    """Maximal marginal relevance on the embeddings of ``index``; ``weight`` 0: relevance alone, 1: difference alone.
+
+    ``timeout``: how long the index may take for the embeddings of the candidates.
+    """
 
     index: str
     weight: float = 0.3
+    timeout: timedelta = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +178,8 @@ class Placement:
 
     * ``sources``: where candidates come from; ``candidates``: how many of them are ranked, at most.
     * ``filters``: what every item must meet; a request can add to them.
-    * ``service``: the feature service whose values rank the candidates. ``ranker``: name of the model bundle.
+    * ``service``: the feature service whose values rank the candidates. ``ranker``: name of the model bundle, which may
+      take ``ranker_timeout`` for its scores.
     * ``seen``: list features of the user, items that do not come again; ``seen_pairs``: BOOL features of user and item,
       where true the item does not come. ``allow_seen`` turns both off.
     * ``cap``: how many items of one category a page has at most.
@@ -187,6 +195,7 @@ class Placement:
     filters: Sequence[Condition] = ()
     service: str | None = None
     ranker: str | None = None
+    ranker_timeout: timedelta = timedelta(milliseconds=50)
     seen: Sequence[str] = ()
     seen_pairs: Sequence[str] = ()
     allow_seen: bool = False

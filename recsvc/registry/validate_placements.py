@@ -145,6 +145,10 @@ def _catalogue(catalogue: Catalogue, columns: _Columns) -> Iterator[str]:
             problem = f"{text!r}: its view must be mirrored=True, since every server keeps it in memory"
         if problem is not None:
             yield f"{name}: {problem}"
+    if catalogue.title is not None:
+        problem = columns.problem(catalogue.title, frozenset({Kind.STRING}), [catalogue.item])
+        if problem is not None:
+            yield f"title: {problem}"
 
 
 def _placement(placement: Placement, catalogue: Catalogue, columns: _Columns) -> Iterator[str]:
@@ -255,6 +259,10 @@ def _rerank(placement: Placement, catalogue: Catalogue) -> Iterator[str]:
         yield f"cap: {placement.cap!r} must be at least 1"
     if placement.diversity is not None and not 0 <= placement.diversity.weight <= 1:
         yield f"diversity: weight {placement.diversity.weight!r} must be from 0 to 1"
+    if placement.diversity is not None and placement.diversity.timeout <= timedelta(0):
+        yield "diversity: timeout must be more than 0"
+    if placement.ranker_timeout <= timedelta(0):
+        yield "ranker_timeout: must be more than 0"
     if placement.stale_after <= timedelta(0):
         yield "stale_after: must be more than 0"
 

@@ -15,7 +15,7 @@ from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.metric import Metric, scores
 from recsvc.recommend.index.protocol import Hits, VectorIndex
 from recsvc.recommend.index.table import VectorTable, vector_table
-from tests.parts.vector_indexes import INDEXES, VERSION, queries_for
+from tests.parts.vector_indexes import IN_REDIS, INDEXES, VERSION, BuildIndex, queries_for
 
 N, D, K = 3_000, 8, 200
 RECALL = 0.95
@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 Make = Callable[[VectorTable], VectorIndex]
 
 
-@pytest.fixture(params=list(INDEXES), scope="module")
+@pytest.fixture(params=[*INDEXES, *IN_REDIS], scope="module")
 def kind(request: pytest.FixtureRequest) -> str:
     """Each implementation, one after another."""
     name: str = request.param
@@ -38,10 +38,19 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return chosen
 
 
+@pytest.fixture(scope="module")
+def build(kind: str, request: pytest.FixtureRequest) -> BuildIndex:
+    """How to build this kind of index over a table, in a directory."""
+    if kind in INDEXES:
+        return INDEXES[kind]
+    url = request.getfixturevalue("redis_search").url
+    return lambda table, directory: IN_REDIS[kind](table, directory, url)
+
+
 @pytest.fixture
-def make(kind: str, tmp_path: Path) -> Make:
-    """How to build this kind of index over a table."""
-    return lambda table: INDEXES[kind](table, tmp_path / "indexes")
+def make(build: BuildIndex, tmp_path: Path) -> Make:
+    """How to build it in a directory that is there already."""
+    return lambda table: build(table, tmp_path / "indexes")
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +66,9 @@ def table(metric: Metric) -> VectorTable:
 
 
 @pytest.fixture(scope="module")
-def index(kind: str, table: VectorTable, tmp_path_factory: pytest.TempPathFactory) -> VectorIndex:
+def index(build: BuildIndex, table: VectorTable, tmp_path_factory: pytest.TempPathFactory) -> VectorIndex:
     """The index under test, over the table."""
-    return INDEXES[kind](table, tmp_path_factory.mktemp("indexes") / "root")
+    return build(table, tmp_path_factory.mktemp("indexes") / "root")
 
 
 def check(table: VectorTable, query: NDArray[np.float32], k: int, allowed: Mask | None, hits: Hits) -> None:

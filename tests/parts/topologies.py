@@ -15,7 +15,7 @@ import redis
 
 from tests.parts import missing
 from tests.parts.certificates import Certificates, make_certificates
-from tests.parts.redis_binaries import REDIS_6_2, REDIS_7_0, REDIS_8_2, redis_server, version_of
+from tests.parts.redis_binaries import REDIS_6_2, REDIS_7_0, REDIS_8_2, redis_server, search_module, version_of
 from tests.parts.redis_server import RunningRedis, free_port, running_redis, short_folder, wait_for_redis
 from tests.parts.waiting import wait_until
 
@@ -58,6 +58,17 @@ def unix_socket(version: str = REDIS_8_2) -> Iterator[Endpoint]:
         path = folder / "redis.sock"
         wait_for_redis(running, redis.Redis(unix_socket_path=str(path)))
         yield Endpoint("unix", f"unix://{path}", f"unix://{path}", version_of(server))
+
+
+@contextlib.contextmanager
+def with_search(*, port: int | None = None) -> Iterator[tuple[Endpoint, RunningRedis]]:
+    """One server over TCP that has the Query Engine, with a password; also its process, to be ended by a test."""
+    server, module, port = redis_server(REDIS_8_2), search_module(), port or free_port()
+    options = {"port": port, "bind": "127.0.0.1", "requirepass": PASSWORD, "loadmodule": module}
+    with running_redis(server, options) as running:
+        wait_for_redis(running, _admin(port))
+        url = f"redis://{login()}127.0.0.1:{port}/0"
+        yield Endpoint("redis-with-search", url, url, version_of(server)), running
 
 
 @contextlib.contextmanager

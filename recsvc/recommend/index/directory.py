@@ -1,6 +1,7 @@
 """Index directories: written once under another name, never changed, and opened as memory that all workers share.
 
-``<root>/<version>/`` has manifest.json, ``vectors.npy``, the ids, a self-test, and the lists where there are any.
+``<root>/<version>/`` has manifest.json, ``vectors.npy``, the ids, a self-test, and the lists where there are any. Where
+the vectors are in Redis, it has the name of their set there instead.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsvc.errors import StoreUnavailableError
+from recsvc.online.vector_store import VectorStores
 from recsvc.recommend.index import manifest as manifests
 from recsvc.recommend.index.arrays import map_array
 from recsvc.recommend.index.errors import BadIndexError
 from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.id_table import IdTable
-from recsvc.recommend.index.manifest import FileSum, Manifest
+from recsvc.recommend.index.manifest import FileSum, IvfManifest, Manifest, RedisManifest
+from recsvc.recommend.index.protocol import VectorIndex
+from recsvc.recommend.index.remote import Facts, RemoteIndex, vector_set
 from recsvc.recommend.index.self_test import DEPTH, SLACK, SelfTest, self_test
 from recsvc.recommend.index.stored import Stored
 from recsvc.recommend.index.table import VectorTable
@@ -40,17 +45,30 @@ def write(root: Path, index: Stored, queries: NDArray[np.float32]) -> Path:
     ``queries`` float32[m, d] become its self-test; what it finds of their true best is kept as what to expect of it.
     Raises BadIndexError where the version is there already, or the disk refuses.
     """
-    manifests.check_version(index.version)
-    final = root / index.version
+    return _write(root, index.version, lambda directory: _fill(directory, index, queries))
+
+
+def write_remote(root: Path, index: RemoteIndex, table: VectorTable, name: str, queries: NDArray[np.float32]) -> Path:
+    """Do the same for an index whose vectors, those of ``table``, are the set ``name`` in Redis already.
+
+    Raises BadIndexError as `write` does, and StoreUnavailableError.
+    """
+    about = RedisManifest(name, index.facts.graph)
+    return _write(root, index.version, lambda directory: _fill_remote(directory, index, table, about, queries))
+
+
+def _write(root: Path, version: str, fill: Callable[[Path], None]) -> Path:
+    manifests.check_version(version)
+    final = root / version
     if final.exists():
         raise BadIndexError(f"index {final} exists: an index is never changed; build it under another version")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{index.version}-", dir=root))
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=root))
     except OSError as error:
         raise BadIndexError(f"index {final}: cannot be written: {error.strerror}") from None
     try:
-        _fill(unfinished, index, self_test(index.table, queries))
+        fill(unfinished)
         unfinished.chmod(0o755)  # mkdtemp's is for its maker alone; servers may run as somebody else
         unfinished.rename(final)
         _flush(root)
@@ -61,14 +79,32 @@ def write(root: Path, index: Stored, queries: NDArray[np.float32]) -> Path:
     return final
 
 
-def _fill(directory: Path, index: Stored, test: SelfTest) -> None:
-    table, ids = index.table, IdTable.of(index.table.ids)
-    np.save(directory / _VECTORS, table.vectors, allow_pickle=False)
+def _fill(directory: Path, index: Stored, queries: NDArray[np.float32]) -> None:
+    np.save(directory / _VECTORS, index.table.vectors, allow_pickle=False)
+    ivf = index.save_lists(directory)
+    _finish(directory, index, index.table, queries, ivf=ivf)
+
+
+def _fill_remote(
+    directory: Path, index: RemoteIndex, table: VectorTable, about: RedisManifest, queries: NDArray[np.float32]
+) -> None:
+    _finish(directory, index, table, queries, redis=about)
+
+
+def _finish(  # noqa: PLR0913 - what stands in every directory, and in some
+    directory: Path,
+    index: VectorIndex,
+    table: VectorTable,
+    queries: NDArray[np.float32],
+    *,
+    ivf: IvfManifest | None = None,
+    redis: RedisManifest | None = None,
+) -> None:
+    test, ids = self_test(table, queries), IdTable.of(table.ids)
     np.save(directory / _ID_TEXT, ids.text, allow_pickle=False)
     np.save(directory / _ID_ENDS, ids.ends, allow_pickle=False)
     np.save(directory / _QUERIES, test.queries, allow_pickle=False)
     np.save(directory / _BEST, test.best, allow_pickle=False)
-    ivf = index.save_lists(directory)
     files = {path.name: FileSum(path.stat().st_size, _sha256(path)) for path in sorted(directory.iterdir())}
     about = Manifest(
         version=index.version,
@@ -79,6 +115,7 @@ def _fill(directory: Path, index: Stored, test: SelfTest) -> None:
         recall=test.recall(index),
         ivf=ivf,
         files=files,
+        redis=redis,
     )
     (directory / manifests.NAME).write_text(manifests.encode(about), encoding="utf-8")
     for path in [*directory.iterdir(), directory]:
@@ -101,21 +138,25 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def open_index(directory: Path, *, checksums: bool = True) -> Stored:
+def open_index(directory: Path, *, checksums: bool = True, stores: VectorStores | None = None) -> Stored | RemoteIndex:
     """Open an index directory, memory-mapped, and ask it its self-test.
 
     ``checksums=False`` compares sizes only: for workers, after the process that starts them has looked once; on a
-    damaged file of the right size faiss may crash. Raises BadIndexError with one line that says what is wrong.
+    damaged file of the right size faiss may crash. ``stores`` opens vectors that are in Redis. Raises BadIndexError
+    with one line that says what is wrong.
     """
     about = manifests.read(directory)
     if about.version != directory.resolve().name:
         raise BadIndexError(f"index {directory}: it is version {about.version!r}, so that must be its name")
-    for name in sorted({_VECTORS, _ID_TEXT, _ID_ENDS, _QUERIES, _BEST} - about.files.keys()):
+    needed = {_ID_TEXT, _ID_ENDS, _QUERIES, _BEST} | ({_VECTORS} if about.redis is None else set())
+    for name in sorted(needed - about.files.keys()):
         raise BadIndexError(f"index {directory}: the manifest does not list {name}; build the index anew")
     _check_files(directory, about.files, checksums=checksums)
-    table, test = _table(directory, about), _self_test(directory, about)
-    index = _index(directory, about, table)
-    found = test.recall(index)
+    try:
+        index = _index(directory, about, stores)
+        found = _self_test(directory, about).recall(index)
+    except StoreUnavailableError as error:
+        raise BadIndexError(f"index {directory}: {error}") from None
     if found < about.recall - SLACK:
         raise BadIndexError(
             f"index {directory}: its self-test finds {found:.3f} of the true best, "
@@ -124,7 +165,12 @@ def open_index(directory: Path, *, checksums: bool = True) -> Stored:
     return index
 
 
-def _index(directory: Path, about: Manifest, table: VectorTable) -> Stored:
+def _index(directory: Path, about: Manifest, stores: VectorStores | None) -> Stored | RemoteIndex:
+    ids = _ids(directory, about)
+    if about.redis is not None:
+        return _remote(directory, about, about.redis, ids, stores)
+    vectors = map_array(directory / _VECTORS, np.float32, about.count, about.dimension)
+    table = VectorTable(ids, vectors, about.metric, about.longest)
     if about.ivf is None:
         return ExactIndex(table, version=about.version)
     try:
@@ -132,6 +178,15 @@ def _index(directory: Path, about: Manifest, table: VectorTable) -> Stored:
     except ImportError:
         raise BadIndexError(f"index {directory} needs faiss: pip install 'recsvc[index]'") from None
     return faiss_files.load(directory, about.ivf, table, version=about.version)
+
+
+def _remote(
+    directory: Path, about: Manifest, redis: RedisManifest, ids: IdTable, stores: VectorStores | None
+) -> RemoteIndex:
+    if stores is None:
+        raise BadIndexError(f"index {directory}: its vectors are in Redis: say in which one (--redis)")
+    facts = Facts(ids, about.dimension, about.metric, about.longest, redis.graph)
+    return RemoteIndex(facts, stores.open(vector_set(redis.name, facts)), version=about.version)
 
 
 def _check_files(directory: Path, files: Mapping[str, FileSum], *, checksums: bool) -> None:
@@ -149,13 +204,12 @@ def _check_files(directory: Path, files: Mapping[str, FileSum], *, checksums: bo
             raise BadIndexError(f"index {directory}: cannot read {name}: {error.strerror}") from None
 
 
-def _table(directory: Path, about: Manifest) -> VectorTable:
+def _ids(directory: Path, about: Manifest) -> IdTable:
     text = map_array(directory / _ID_TEXT, np.uint8, None)
     ends = map_array(directory / _ID_ENDS, np.int64, about.count)
     if len(text) != (ends[-1] if len(ends) else 0):
         raise BadIndexError(f"index {directory}: {_ID_TEXT} has {len(text)} bytes, {_ID_ENDS} tells otherwise")
-    vectors = map_array(directory / _VECTORS, np.float32, about.count, about.dimension)
-    return VectorTable(IdTable(text, ends), vectors, about.metric, about.longest)
+    return IdTable(text, ends)
 
 
 def _self_test(directory: Path, about: Manifest) -> SelfTest:

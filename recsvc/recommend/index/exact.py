@@ -79,15 +79,17 @@ class ExactIndex:
         return answer_exactly(self._table, question(self._table, query, k, allowed))
 
 
-def answer_exactly(table: VectorTable, asked: Question) -> Hits:
-    """Answer a search by scoring all allowed vectors of the table."""
+def answer_exactly(table: VectorTable, asked: Question, passing: NDArray[np.int64] | None = None) -> Hits:
+    """Answer a search by scoring all allowed vectors of the table; ``passing``: their places, where these are known."""
     if asked.wanted == 0:
         return NO_HITS
     if asked.passing <= FEW or asked.passing <= 2 * asked.wanted:
-        return score_places(table, asked, _survivors(asked.allowed, len(table)))
+        return score_places(table, asked, _survivors(asked.allowed, len(table)) if passing is None else passing)
     error = rough_error(table.metric, asked.length, table.longest, table.dimension)
     leaders = Leaders(asked.wanted, margin=3.0 * error)
-    if asked.allowed is not None and asked.passing < SPARSE * len(table):
+    if passing is not None:
+        _gather(table, asked, passing, leaders)
+    elif asked.allowed is not None and asked.passing < SPARSE * len(table):
         _gather(table, asked, np.flatnonzero(asked.allowed), leaders)
     else:
         _scan(table, asked, leaders)

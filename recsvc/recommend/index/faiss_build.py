@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from recsvc.recommend.index.errors import BadIndexError
 from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.faiss_index import FaissIndex
-from recsvc.recommend.index.faiss_lists import list_bonus, list_of_each, lists_of, make_lists, number_of_lists, sampled
+from recsvc.recommend.index.faiss_lists import make_lists, number_of_lists
 from recsvc.recommend.index.fit import FitSettings, Fitted, fit_gathering, fit_steps
-from recsvc.recommend.index.lift import Lift
 from recsvc.recommend.index.planner import Planner
+from recsvc.recommend.index.scale import Scale
 from recsvc.recommend.index.table import VectorTable
 
 
@@ -35,15 +36,15 @@ def build(  # noqa: PLR0913 - what the index is of, and the randomness and time 
     if len(table) == 0 or len(queries) == 0:
         raise BadIndexError(f"{len(table)} vectors and {len(queries)} queries: lists need at least one of each")
     settings = settings or FitSettings()
-    lift = Lift.of(table)
+    scale = Scale.of(table)
     step("make lists")
-    ivf = make_lists(table, lift, lists or number_of_lists(len(table)), rng)
-    owners = list_of_each(ivf)
-    made = lists_of(ivf, *sampled(owners, rng), list_bonus(ivf, table, lift, owners))
+    made = make_lists(table, scale, lists or number_of_lists(len(table)), rng)
     step("fit shares")
-    steps = fit_steps(Fitted(table, lift, made, owners), queries, settings, rng)
-    probing = FaissIndex(table, ivf, lift=lift, lists=made, planner=Planner(0, settings.depth, steps), version=version)
+    steps = fit_steps(Fitted(table, scale, made), queries, settings, rng)
+    planner = Planner(0, settings.counted, settings.depth, steps)
+    by_list = table.vectors.take(made.members, axis=0)
+    probing = FaissIndex(table, by_list, lists=made, planner=planner, version=version)
     step("fit gathering")
     exact = ExactIndex(table, version=version)
     most = fit_gathering(exact, probing, queries, settings=settings, rng=rng, clock=clock)
-    return probing.with_planner(Planner(most, settings.depth, steps))
+    return probing.with_planner(replace(planner, gather_at_most=most))

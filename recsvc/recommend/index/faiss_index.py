@@ -1,45 +1,52 @@
-"""An index over the lists of faiss: for so many vectors that scoring all of them takes too long.
+"""An index over lists of near vectors: for so many that scoring all of them takes too long.
 
-A search either scores its few survivors exactly or probes lists with a bitmap of what is allowed, as its planner says;
-what the lists find is scored exactly, and where they find too little everything allowed is.
+faiss makes the lists; a search does not need it. It either scores its few survivors or those of the lists that its
+planner says, roughly at first and the best of them exactly; where these are too few everything allowed is scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from recsvc.recommend.index.exact import answer_exactly, score_places
-from recsvc.recommend.index.lift import Lift
+from recsvc.recommend.index.exact import BLOCK, answer_exactly, score_places
+from recsvc.recommend.index.leaders import Leaders
 from recsvc.recommend.index.lists import Lists
 from recsvc.recommend.index.manifest import IvfManifest
-from recsvc.recommend.index.metric import Metric
+from recsvc.recommend.index.metric import Metric, rough_error, rough_scores
+from recsvc.recommend.index.numbering import Numbering
 from recsvc.recommend.index.planner import Planner
 from recsvc.recommend.index.protocol import Hits
-from recsvc.recommend.index.table import Question, VectorTable, question
+from recsvc.recommend.index.scale import Scale
+from recsvc.recommend.index.table import Question, VectorTable, question, renumbered_question
 
-IVF = "lists.faiss"
-SAMPLE = "sample.npy"
-SAMPLE_LISTS = "sample_lists.npy"
-BONUS = "list_bonus.npy"
+VECTORS = "list_vectors.npy"
+CENTROIDS = "list_centroids.npy"
+STARTS = "list_starts.npy"
+MEMBERS = "list_members.npy"
+STATS = "list_stats.npy"
+SHAPE = "list_shape.npy"
+SAMPLE = "list_sample.npy"
 
 
 class FaissIndex:
-    """Probes the lists of ``ivf``, in which ids are places of the table; see VectorIndex."""
+    """Probes lists; ``by_list`` float32[n, d] has vectors as ``lists.members`` has their places. See VectorIndex."""
 
-    def __init__(  # noqa: PLR0913 - the parts of an index, from a build or from files
-        self, table: VectorTable, ivf: faiss.IndexIVF, *, lift: Lift, lists: Lists, planner: Planner, version: str
+    def __init__(
+        self, table: VectorTable, by_list: NDArray[np.float32], *, lists: Lists, planner: Planner, version: str
     ) -> None:
         self._table = table
-        self._ivf = ivf
-        self._lift = lift
+        self._by_list = by_list
+        self._scale = Scale.of(table)
         self._lists = lists
         self._planner = planner
         self._version = version
+        self._own = Numbering.own(lists.members, lists.sample)
 
     def __repr__(self) -> str:
         size = f"{len(self)} × {self.dimension}, {self.metric}"
@@ -80,8 +87,7 @@ class FaissIndex:
 
     def with_planner(self, planner: Planner) -> FaissIndex:
         """Return the same index, with its searches planned otherwise."""
-        lift, lists, version = self._lift, self._lists, self._version
-        return FaissIndex(self._table, self._ivf, lift=lift, lists=lists, planner=planner, version=version)
+        return FaissIndex(self._table, self._by_list, lists=self._lists, planner=planner, version=self._version)
 
     def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """See VectorIndex."""
@@ -89,61 +95,93 @@ class FaissIndex:
 
     def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Hits:
         """See VectorIndex."""
-        asked = question(self._table, query, k, allowed)
-        point = None if self._planner.gathers(asked.passing) else self._lift.query(asked)
-        if asked.wanted == 0 or point is None:
-            return answer_exactly(self._table, asked)
-        found = self._probe(point, asked)
-        if len(found) < asked.wanted:
-            return answer_exactly(self._table, asked)
-        return score_places(self._table, asked, found)
+        return self._answer(question(self._table, query, k, allowed), self._own)
 
-    def _probe(self, point: NDArray[np.float32], asked: Question) -> NDArray[np.int64]:
-        """Return the places int64[m] that the lists find, some more than wanted where they hold more."""
-        step = self._planner.step(asked.passing, len(self), asked.wanted)
-        probed = self._lists.to_probe(point, asked.allowed, step)
-        more = min(asked.passing, asked.wanted + asked.wanted // 8 + 8)  # lists round: the exact scores decide
-        found = _search_lists(self._ivf, point, probed, more, asked.allowed)
-        return found[found >= 0]
+    def renumbered(self, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> RenumberedFaiss:
+        """See Renumbers."""
+        return RenumberedFaiss(self, self._own.renumbered(numbers, rows))
+
+    def _answer(self, asked: Question, numbering: Numbering) -> Hits:
+        """Answer a question whose mask is by these numbers; hits are by place."""
+        found = self._probe(asked, numbering)
+        if found is not None:
+            return score_places(self._table, asked, found)
+        few = asked.allowed is not None and asked.passing < len(self) // 2
+        if few and asked.allowed is not None:
+            return answer_exactly(self._table, asked, numbering.places(asked.allowed))
+        if asked.allowed is not None and numbering is not self._own:
+            asked = replace(asked, allowed=numbering.allowed(asked.allowed, numbering.numbers.astype(np.int32)))
+        return answer_exactly(self._table, asked)
+
+    def _probe(self, asked: Question, numbering: Numbering) -> NDArray[np.int64] | None:
+        """Return the places int64[m] of what can be among the best by the lists; None: too few, or they are not asked.
+
+        More are returned than wanted: rough scores do not tell the last ones apart.
+        """
+        if asked.wanted == 0 or self._planner.gathers(asked.passing):
+            return None
+        point = self._scale.query(asked)
+        if point is None:
+            return None
+        positions = self._lists.positions(self._to_probe(point, asked, numbering))
+        if asked.allowed is not None:
+            positions = positions[numbering.allowed(asked.allowed, numbering.members[positions])]
+        if len(positions) < asked.wanted:
+            return None
+        error = rough_error(self.metric, asked.length, self._table.longest, self.dimension)
+        leaders = Leaders(asked.wanted, margin=3.0 * error)
+        for start in range(0, len(positions), BLOCK):
+            block = positions[start : start + BLOCK]
+            rough = rough_scores(self.metric, asked.query, self._by_list.take(block, axis=0))
+            chosen = np.flatnonzero(rough >= leaders.floor)
+            leaders.add(block[chosen], rough[chosen])
+        return self._lists.members[leaders.places()].astype(np.int64)
+
+    def _to_probe(self, point: NDArray[np.float32], asked: Question, numbering: Numbering) -> NDArray[np.int64]:
+        plan, lists, mask = self._planner, self._lists, asked.allowed
+        if mask is None:
+            survivors = lists.survivors(None)
+        else:
+
+            def recount(some: NDArray[np.int64]) -> NDArray[np.float32]:
+                hits = numbering.allowed(mask, numbering.members[lists.positions(some)])
+                sizes = lists.sizes[some]
+                counts: NDArray[np.float32] = np.add.reduceat(hits, np.cumsum(sizes) - sizes, dtype=np.float32)
+                return counts
+
+            survivors = lists.survivors(numbering.allowed(mask, numbering.sample), recount)
+        step = plan.step(asked.passing, len(self))
+        return lists.to_probe(point, survivors, plan.best(asked.wanted), step, plan.least(asked.wanted))
 
     def save_lists(self, directory: Path) -> IvfManifest:
         """See Stored."""
-        faiss.write_index(self._ivf, str(directory / IVF))
-        np.save(directory / SAMPLE, self._lists.sample, allow_pickle=False)
-        np.save(directory / SAMPLE_LISTS, self._lists.sample_lists, allow_pickle=False)
-        np.save(directory / BONUS, self._lists.bonus, allow_pickle=False)
-        return IvfManifest(self._lift.lifted, self._planner)
+        lists = self._lists
+        files: dict[str, NDArray[Any]] = {
+            VECTORS: self._by_list,
+            CENTROIDS: lists.centroids,
+            STARTS: lists.starts,
+            MEMBERS: lists.members,
+            STATS: lists.stats,
+            SHAPE: lists.shape,
+            SAMPLE: lists.sample,
+        }
+        for name, array in files.items():
+            np.save(directory / name, array, allow_pickle=False)
+        return IvfManifest(self._planner)
 
 
-def _search_lists(
-    ivf: faiss.IndexIVF,
-    point: NDArray[np.float32],
-    probed: NDArray[np.int64],
-    k: int,
-    allowed: NDArray[np.bool_] | None,
-) -> NDArray[np.int64]:
-    """Search these lists; int64[k] with -1 where there are fewer. The array of bits must outlive the call."""
-    faiss.omp_set_num_threads(1)  # holds for the calling thread alone, so it is said in each
-    query = np.ascontiguousarray(point, dtype=np.float32)
-    unused = np.zeros(len(probed), dtype=np.float32)  # distances to centroids: lists of whole vectors need none
-    distances, found = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
-    parameters = faiss.SearchParametersIVF()
-    parameters.nprobe = len(probed)
-    bits = selector = None
-    if allowed is not None:
-        bits = np.packbits(allowed, bitorder="little")
-        selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        parameters.sel = selector
-    # The Python wrapper of this call takes no parameters.
-    ivf.search_preassigned_c(  # type: ignore[attr-defined]
-        1,
-        faiss.swig_ptr(query),
-        k,
-        faiss.swig_ptr(probed),
-        faiss.swig_ptr(unused),
-        faiss.swig_ptr(distances),
-        faiss.swig_ptr(found),
-        False,  # noqa: FBT003 - store_pairs, a C++ argument
-        parameters,
-    )
-    return found
+class RenumberedFaiss:
+    """A FaissIndex by other numbers than its places; see Renumbered."""
+
+    def __init__(self, index: FaissIndex, numbering: Numbering) -> None:
+        self._index = index
+        self._numbering = numbering
+
+    def __repr__(self) -> str:
+        return f"RenumberedFaiss({self._index!r}, {self._numbering!r})"
+
+    def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Hits:
+        """See Renumbered."""
+        table, numbering = self._index.table, self._numbering
+        asked = renumbered_question(table, query, k, numbering.indexed(allowed))
+        return numbering.renumber(self._index._answer(asked, numbering))  # noqa: SLF001 - one index, by other numbers

@@ -14,10 +14,11 @@ from recsvc.recommend.index.errors import BadIndexError
 from recsvc.recommend.index.metric import Metric
 from recsvc.recommend.index.planner import Planner, Step
 
-FORMAT: Final = "recsvc-index/1"
+FORMAT: Final = "recsvc-index/2"
 NAME: Final = "manifest.json"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_SET = re.compile(r"[A-Za-z0-9._:~%-]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -31,10 +32,17 @@ class FileSum:
 
 @dataclass(frozen=True, slots=True)
 class IvfManifest:
-    """How the lists of an index are searched; ``lifted``: its vectors have one more dimension there (see ``lift``)."""
+    """How the lists of an index are searched."""
 
-    lifted: bool
     planner: Planner
+
+
+@dataclass(frozen=True, slots=True)
+class RedisManifest:
+    """The ``name`` of the set in Redis that has the vectors; ``graph``: a graph leads the search there."""
+
+    name: str
+    graph: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class Manifest:
     """All that is known of an index without reading its vectors.
 
     ``longest`` is the length of its longest vector, ``recall`` what its self-test found when it was built, ``ivf`` None
-    where it is searched exactly.
+    where it is searched exactly, ``redis`` None where its vectors are in the directory.
     """
 
     version: str
@@ -53,6 +61,7 @@ class Manifest:
     recall: float
     ivf: IvfManifest | None
     files: Mapping[str, FileSum]
+    redis: RedisManifest | None = None
 
 
 def check_version(version: str) -> None:
@@ -106,9 +115,14 @@ def _manifest(fields: Mapping[str, Any]) -> Manifest:
         count=_whole(fields, "count"),
         longest=_real(fields, "longest"),
         recall=_real(fields, "recall", most=1.0),
-        ivf=None if ivf is None else IvfManifest(_truth(ivf, "lifted"), _planner(ivf["planner"])),
+        ivf=None if ivf is None else IvfManifest(_planner(ivf["planner"])),
         files={name: _file(name, sums) for name, sums in fields["files"].items()},
+        redis=None if fields.get("redis") is None else _redis(fields["redis"]),
     )
+
+
+def _redis(fields: Mapping[str, Any]) -> RedisManifest:
+    return RedisManifest(_text(fields, "name", _SET), _truth(fields, "graph"))
 
 
 def _truth(fields: Mapping[str, Any], name: str) -> bool:
@@ -120,7 +134,8 @@ def _truth(fields: Mapping[str, Any], name: str) -> bool:
 
 def _planner(fields: Mapping[str, Any]) -> Planner:
     steps = [Step(_real(step, "rate"), _real(step, "share"), _real(step, "far")) for step in fields["steps"]]
-    planner = Planner(_whole(fields, "gather_at_most"), _whole(fields, "depth", least=1), steps)
+    gather_at_most, counted, depth = (_whole(fields, name) for name in ("gather_at_most", "counted", "depth"))
+    planner = Planner(gather_at_most, counted, depth, steps)
     if problem := planner.problem():
         raise ValueError(f"planner: {problem}")
     return planner

@@ -15,9 +15,10 @@ _SPARE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """At a pass rate of ``rate`` or more, lists with ``share`` of all survivors are probed, nearest first.
+    """At a pass rate of ``rate`` or more, lists with ``share`` of the best are probed.
 
-    ``far``: the share where what passes lies farther from the query than what does not. All are in (0, 1].
+    It is the share by the estimate of ``lists``, which is fitted so that what is truly found suffices. ``far``: the
+    share where what passes lies far from the query, and the estimate is at its worst. All are in (0, 1].
     """
 
     rate: float
@@ -30,11 +31,12 @@ class Planner:
     """Plans searches of one index.
 
     * ``gather_at_most``: up to so many survivors, scoring them one by one is cheaper than probing, and exact.
-    * ``depth``: the ``k`` that the shares were fitted for; a deeper search probes in proportion.
+    * ``counted`` and ``depth``: shares were fitted for the best ``counted`` of ``depth`` that are asked for.
     * ``steps``: by falling rate, the first at 1.
     """
 
     gather_at_most: int
+    counted: int
     depth: int
     steps: Sequence[Step]
 
@@ -46,21 +48,27 @@ class Planner:
             return "rates and shares must be more than 0 and at most 1"
         if rates[:1] != [1.0] or sorted(set(rates), reverse=True) != rates:
             return "rates must fall from 1"
-        if self.gather_at_most < 0 or self.depth < 1:
-            return "gather_at_most must be at least 0 and depth at least 1"
+        if self.gather_at_most < 0 or not 1 <= self.counted <= self.depth:
+            return "gather_at_most must be at least 0, counted at least 1 and at most depth"
         return None
 
     def gathers(self, passing: int) -> bool:
         """Whether to score so many survivors one by one."""
         return passing <= self.gather_at_most
 
-    def step(self, passing: int, count: int, k: int) -> Step:
-        """Return what has to be looked at of ``passing`` survivors among ``count``, for the best ``k`` of them.
+    def step(self, passing: int, count: int) -> Step:
+        """Return the step for ``passing`` survivors of ``count``.
 
-        Between two fitted rates the one below counts; below the last nothing is known, so all are looked at. It is
-        never fewer than twice what is wanted: an answer that comes back short costs an exact search.
+        Between two fitted rates the one below counts; below the last nothing is known, so all are looked at.
         """
         rate = passing / count
-        fitted = next((step for step in self.steps if step.rate <= rate), Step(rate, 1.0, 1.0))
-        deeper, least = max(1.0, k / self.depth), _SPARE * k / passing
-        return Step(rate, min(1.0, max(least, fitted.share * deeper)), min(1.0, max(least, fitted.far * deeper)))
+        return next((step for step in self.steps if step.rate <= rate), Step(rate, 1.0, 1.0))
+
+    def best(self, k: int) -> float:
+        """Return how many are the best of ``k``: all of few, of many the part that shares were fitted for."""
+        return float(min(k, max(self.counted, k * self.counted / self.depth)))
+
+    @staticmethod
+    def least(k: int) -> int:
+        """Return how many survivors lists must hold where ``k`` are asked for: a short answer costs an exact search."""
+        return int(_SPARE * k)

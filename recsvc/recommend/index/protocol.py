@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,4 +62,25 @@ class VectorIndex(Protocol):
 
     def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the float32[m, d] vectors at places; unit vectors where the metric is COSINE."""
+        ...
+
+
+class Renumbered(Protocol):
+    """A vector index by other numbers than its own places, such as places of a catalogue."""
+
+    def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Hits:
+        """Search as VectorIndex does: ``allowed`` bool[size] and the places of hits are by those numbers."""
+        ...
+
+
+@runtime_checkable
+class Renumbers(Protocol):
+    """What an index has that searches by other numbers at once, for that is faster than to bring masks to its own."""
+
+    def renumbered(self, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> Renumbered:
+        """Return the index by other numbers.
+
+        ``numbers`` int64[n] has that of each place, -1 where it has none; ``rows`` int64[size] the place of each
+        number, -1 where it has none.
+        """
         ...

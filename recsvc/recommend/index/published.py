@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsvc.online.vector_store import VectorStores
 from recsvc.recommend.current import CURRENT, point, pointed
 from recsvc.recommend.index import manifest as manifests
 from recsvc.recommend.index.directory import open_index
@@ -49,10 +50,13 @@ def newest(root: Path) -> Path | None:
     return root / version
 
 
-def reopen(root: Path, serving: VectorIndex | None, *, checksums: bool = True) -> Reopened:
+def reopen(
+    root: Path, serving: VectorIndex | None, *, checksums: bool = True, stores: VectorStores | None = None
+) -> Reopened:
     """Open the published version unless it is the one that is served; keep the one that is served if it is bad.
 
-    An index that was replaced goes when the last search lets go of it: its memory is only mapped.
+    An index that was replaced goes when the last search lets go of it: its memory is only mapped. ``stores`` opens
+    vectors that are in Redis.
     """
     try:
         directory = newest(root)
@@ -60,22 +64,37 @@ def reopen(root: Path, serving: VectorIndex | None, *, checksums: bool = True) -
             return Reopened(serving, None if serving is None else f"index {root}: {CURRENT} is gone")
         if serving is not None and serving.version == directory.name:
             return Reopened(serving)
-        return Reopened(open_index(directory, checksums=checksums))
+        return Reopened(open_index(directory, checksums=checksums, stores=stores))
     except BadIndexError as error:
         return Reopened(serving, str(error))
 
 
-def prune(root: Path, keep: int) -> list[Path]:
+def prune(root: Path, keep: int, stores: VectorStores | None = None) -> list[Path]:
     """Remove all but the published version and the ``keep`` written last beside it, and return what was removed.
 
-    A process that has one of them open keeps its memory. Raises BadIndexError where CURRENT is bad.
+    A process that has one of them open keeps its memory; but vectors in Redis go at once, by way of ``stores``: without
+    it, such versions stay. Raises BadIndexError where CURRENT is bad, and StoreUnavailableError.
     """
     current = newest(root)
     versions = [path for path in root.iterdir() if (path / manifests.NAME).is_file() and not path.name.startswith(".")]
     others = sorted((path for path in versions if path != current), key=lambda path: path.stat().st_mtime_ns)
-    removed = others[: max(0, len(others) - keep)]
+    removed = [path for path in others[: max(0, len(others) - keep)] if _without_vectors(path, stores)]
     for path in removed:
         # The manifest first: what is half gone is no version any more.
         (path / manifests.NAME).unlink(missing_ok=True)
         shutil.rmtree(path, ignore_errors=True)
     return removed
+
+
+def _without_vectors(directory: Path, stores: VectorStores | None) -> bool:
+    """Drop what a version has in Redis; tell whether nothing is left there."""
+    try:
+        about = manifests.read(directory)
+    except BadIndexError:  # of another format, or damaged: what it had elsewhere nobody knows
+        return True
+    if about.redis is None:
+        return True
+    if stores is None:
+        return False
+    stores.drop(about.redis.name, about.count)
+    return True

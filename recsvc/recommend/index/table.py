@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,8 +58,39 @@ class Question:
     allowed: NDArray[np.bool_] | None
 
 
-def question(table: VectorTable, query: ArrayLike, k: int, allowed: NDArray[np.bool_] | None) -> Question:
+class Dimensioned(Protocol):
+    """What a search must fit: a table, or what is known of one that is elsewhere."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of vectors and queries."""
+        ...
+
+    @property
+    def metric(self) -> Metric:
+        """What scores mean."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+def question(table: Dimensioned, query: ArrayLike, k: int, allowed: NDArray[np.bool_] | None) -> Question:
     """Check the arguments of a search. Raises BadQueryError, which says what would fit."""
+    vector, length = _checked(table, query, k)
+    passing = len(table) if allowed is None else _passing(allowed, len(table))
+    everything = passing == len(table)
+    return Question(vector, length, min(k, passing), passing, None if everything else allowed)
+
+
+def renumbered_question(table: VectorTable, query: ArrayLike, k: int, allowed: NDArray[np.bool_]) -> Question:
+    """Check the arguments of a search by other numbers, of which ``allowed`` allows only such as have a place."""
+    vector, length = _checked(table, query, k)
+    passing = int(np.count_nonzero(allowed))
+    return Question(vector, length, min(k, passing), passing, allowed)
+
+
+def _checked(table: Dimensioned, query: ArrayLike, k: int) -> tuple[NDArray[np.float32], float]:
+    """Return the query as it is scored, and its length."""
     vector = np.asarray(query, dtype=np.float64)
     if vector.shape != (table.dimension,):
         raise BadQueryError(f"query of shape {vector.shape}: the index takes ({table.dimension},)")
@@ -69,9 +101,7 @@ def question(table: VectorTable, query: ArrayLike, k: int, allowed: NDArray[np.b
         raise BadQueryError(f"k is {k}: it must not be negative")
     if table.metric is Metric.COSINE and length > 0.0:
         vector, length = vector / length, 1.0
-    passing = len(table) if allowed is None else _passing(allowed, len(table))
-    everything = passing == len(table)
-    return Question(vector.astype(np.float32), length, min(k, passing), passing, None if everything else allowed)
+    return vector.astype(np.float32), length
 
 
 def _passing(allowed: NDArray[np.bool_], n: int) -> int:

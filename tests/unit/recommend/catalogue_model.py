@@ -32,6 +32,7 @@ DEFINITION = placement.Catalogue(
     "films",
     Entity("film_id", "film", STRING),
     popularity="counts:pop",
+    created_at="film:out",
     available="film:available",
     category="film:genres",
     filterable=tuple(TYPES),

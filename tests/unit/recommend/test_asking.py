@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from recsvc.recommend.asked import Degradation, Flaw
-from recsvc.recommend.asking import Executors, ask_all
+from recsvc.recommend.asking import Executors, Vectors, ask_all, ask_vectors
 from recsvc.recommend.candidates import Query
 from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.protocol import Hits
@@ -70,7 +70,9 @@ async def ask(
     threads: ThreadPoolExecutor, of: Query, *sources: CandidateSource, left_s: float = 60.0
 ) -> tuple[list[str], list[Degradation]]:
     """Return the names of the sources that found something, and what failed."""
-    found, failed = await ask_all(sources, of, Executors(threads, threads), left_s, Counters(monotonic=time.monotonic))
+    found, failed = await ask_all(
+        sources, of, Executors(threads, threads, threads), left_s, Counters(monotonic=time.monotonic)
+    )
     return [f.candidates.source for f in found], failed
 
 
@@ -158,7 +160,7 @@ async def test_a_search_that_hangs_keeps_nobody_else_from_the_sources_in_memory(
     stuck = BadIndex()
     of = asked(stuck)
     with ThreadPoolExecutor(1) as searches, ThreadPoolExecutor(1) as own:
-        executors, counters = Executors(searches, own), Counters(monotonic=time.monotonic)
+        executors, counters = Executors(searches, own, own), Counters(monotonic=time.monotonic)
         hung = Nearest("hung", "bad", TASTE, timeout=timedelta(milliseconds=20))
         try:
             for _ in range(3):
@@ -167,3 +169,34 @@ async def test_a_search_that_hangs_keeps_nobody_else_from_the_sources_in_memory(
                 assert failed == [Degradation(Flaw.SOURCE_TIMED_OUT, source="hung")]
         finally:
             stuck.go_on.set()
+
+
+class VectorlessIndex(BadIndex):
+    """An index that does with vectors what a BadIndex does with searches."""
+
+    def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:  # noqa: ARG002  # as in VectorIndex
+        """Fail, or wait until the test is done."""
+        self.search(np.zeros(2, np.float32), 1)
+        raise AssertionError("a search that fails")
+
+
+async def ask_of(threads: ThreadPoolExecutor, index: ExactIndex, left_s: float = 60.0) -> Vectors | Flaw:
+    """Ask for the vectors of two items."""
+    indexed = Indexed.of(index, builder_of(2).snapshot())
+    counters = Counters(monotonic=time.monotonic)
+    return await ask_vectors(indexed, np.array([1, 0]), Executors(threads, threads, threads), left_s, counters)
+
+
+async def test_vectors_come_in_the_order_asked_or_the_reason_why_not(threads: ThreadPoolExecutor) -> None:
+    """Vectors of items that have one, NaN for others; a failure or a wait costs them, and nothing else."""
+    found = await ask_of(threads, on_a_line(["i0"]))
+    assert not isinstance(found, Flaw)
+    assert np.isnan(found[0]).all()
+    assert found[1].tolist() == [0.0, 1.0]
+    assert await ask_of(threads, VectorlessIndex(ValueError("rubbish"))) is Flaw.SOURCE_FAILED
+    waiting = VectorlessIndex()
+    try:
+        assert await ask_of(threads, waiting, 0.02) is Flaw.SOURCE_TIMED_OUT
+        assert await ask_of(threads, waiting, -1.0) is Flaw.SOURCE_TIMED_OUT
+    finally:
+        waiting.go_on.set()

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from recsvc.recommend import filling
 from recsvc.recommend.caps import Room, occurrence
-from recsvc.recommend.filling import Filler
+from recsvc.recommend.filling import Filler, first_of
+from recsvc.recommend.item_column import NumberColumn
+from recsvc.recommend.popularity import Popularity
 from recsvc.recommend.slate_rules import CategoryCap
+from recsvc.registry.types import FLOAT64
 
 
 @given(st.lists(st.integers(-3, 3)))
@@ -51,3 +54,24 @@ def test_state_shows_in_repr() -> None:
     filler.take(1, room)
     assert repr(filler) == "Filler(4 items left)"
     assert repr(room) == "Room(2 categories, 1 of them full)"
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.booleans()), max_size=40),
+    st.integers(0, 45),
+    st.sampled_from([(-np.inf, np.inf), (-1.0, 2.0), (0.0, np.inf), (2.0, 1.0)]),
+    st.sampled_from([1, 4, 65_536]),
+)
+def test_the_first_of_an_order_are_as_one_by_one(
+    items: list[tuple[int, bool, bool]], count: int, ends: tuple[float, float], walked: int
+) -> None:
+    """However long the walk is before it gives way to a sort, what comes is what a walk item by item gives."""
+    values = np.array([value for value, _, _ in items], np.float64)
+    mask, among = (np.array([item[i] for item in items], np.bool_) for i in (1, 2))
+    ranked = Popularity.of(NumberColumn(FLOAT64, values, np.ones(len(items), np.bool_)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filling, "FIRST_BLOCK", 2)
+        patch.setattr(filling, "WALKED", walked)
+        found = first_of(ranked, mask, count, low=ends[0], high=ends[1], among=among.__getitem__)
+    places = [p for p in ranked.order.tolist() if mask[p] and among[p] and ends[0] <= values[p] <= ends[1]]
+    assert found.tolist() == places[:count]

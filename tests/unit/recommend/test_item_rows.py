@@ -114,3 +114,8 @@ def test_item_rows_show_how_many_they_are() -> None:
     rows.add(np.array([1, 2]), read([1, 2]))
     assert repr(rows) == "ItemRows(2 items in 1 parts)"
     assert list(rows.degraded) == []
+
+
+def test_no_columns_are_asked_of_items_that_were_not_read() -> None:
+    """Where nothing is wanted of items, they need not have been read."""
+    assert ItemRows().columns([], np.array([3, 5], np.int64)) == []

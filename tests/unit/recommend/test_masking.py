@@ -82,3 +82,13 @@ def test_a_mask_shows_how_many_pass() -> None:
     masking = Masking(builder_of(3).snapshot())
     masking.exclude("excluded", np.array([1]))
     assert repr(masking) == "Masking(2 of 3 pass)"
+
+
+def test_all_items_can_be_taken_out_at_once() -> None:
+    """Then nothing passes, and the step says how many it took out."""
+    catalogue = builder_of(3).snapshot()
+    masking = Masking(catalogue)
+    masking.exclude_all("stale")
+    assert (masking.passed, masking.drops) == (0, [("available", 0), ("stale", 3)])
+    assert not masking.mask.any()
+    assert catalogue.allowed.all()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc.errors import RecsvcError
-from recsvc.recommend.slate import compose
+from recsvc.recommend.slate import compose, compose_among
 from recsvc.recommend.slate_rules import CategoryCap, Ranked, Rule, Rules, SourceQuota, Standing, Variety
 from tests.unit.recommend.slate_cases import Case, best_possible, cases, excess, keeps_quotas
 
@@ -244,3 +244,26 @@ def test_rules_that_do_not_fit_the_candidates_are_refused(rules: Rules, message:
     """An array of another length, or a position that there is not, is an error that names it."""
     with pytest.raises(RecsvcError, match=message):
         compose(ranked(0, 1), TEN, 2, filler=POPULAR, rules=rules)
+
+
+@given(cases())
+def test_among_what_is_known_a_slate_is_the_same(case: Case) -> None:
+    """Composed in numbers of those items alone that were read, it is the slate that a mask of all items gives."""
+    n = len(case.mask)
+    real = (case.ranked.places >= 0) & (case.ranked.places < n)
+    places = np.where(real, case.ranked.places, 0) if n else case.ranked.places[:0]
+    if not n:
+        return
+    ranked_here = Ranked(places, case.ranked.scores)
+    filler = case.filler[(case.filler >= 0) & (case.filler < n)]
+    pins = np.array([p for p in case.rules.pins if 0 <= p < n and case.mask[p]], np.int64)
+    known = np.concatenate([places, filler, pins])
+    read = np.zeros(n, np.bool_)
+    read[known] = case.mask[known]
+    plain = compose(ranked_here, read, case.limit, filler=filler, rules=case.rules)
+    among = compose_among(known, ranked_here, case.mask, case.limit, filler=filler, rules=case.rules)
+    assert among.places.tolist() == plain.places.tolist()
+    assert among.rows.tolist() == plain.rows.tolist()
+    assert among.standings.tolist() == plain.standings.tolist()
+    assert among.relaxed == plain.relaxed
+    np.testing.assert_array_equal(among.scores, plain.scores)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc.recommend.catalogue import UNKNOWN
-from recsvc.recommend.snapshot import Indexed, Indexes
+from recsvc.recommend.snapshot import Aligned, Indexed, Indexes
 from tests.unit.recommend.queries import ScriptedIndex, builder_of, name, on_a_line
 
 NUMBERS = st.lists(st.integers(0, 30), unique=True, max_size=20)
@@ -112,3 +112,36 @@ def test_places_that_moved_up_are_found_anew() -> None:
 def test_indexes_show_what_they_are() -> None:
     """repr() names each index."""
     assert repr(Indexes({"line": on_a_line(["i0"])})) == "Indexes([ExactIndex(v1, 1 × 2, L2)])"
+
+
+@given(st.integers(0, 12), st.integers(0, 12), NUMBERS)
+def test_an_index_that_grew_is_one_made_anew(before: int, more: int, numbers: list[int]) -> None:
+    """With whatever items a catalogue grows, the places of an index are those that looking all of them up gives."""
+    builder, index = builder_of(before), on_a_line([name(n) for n in numbers])
+    first = Indexed.of(index, builder.snapshot())
+    for number in range(before, before + more):
+        builder.put("film", name(number), {"film:available": True}, 1)
+    catalogue = builder.snapshot()
+    grown, anew = first.grown(catalogue), Indexed.of(index, catalogue)
+    assert grown.places.tolist() == anew.places.tolist()
+    assert grown.rows.tolist() == anew.rows.tolist()
+    hits = [indexed.search(HERE, 30, catalogue.allowed).places.tolist() for indexed in (grown, anew)]
+    assert hits[0] == hits[1]
+
+
+def test_what_was_prepared_is_there() -> None:
+    """A catalogue and an index that were prepared cost a request no look-up, and those that are served stay."""
+    builder, later = builder_of(3), on_a_line(["i1", "i2"], version="v2")
+    indexes = Indexes({"line": on_a_line(["i0", "i1"])})
+    served = builder.snapshot()
+    before = indexes.snapshot(served, 0.0).indexes["line"]
+    builder.put("film", "i3", {"film:available": True}, 1)
+    turns: list[int] = []
+    indexes.prepare(builder.snapshot())
+    indexes.prepare(builder.snapshot(), {"line": later}, lambda: turns.append(1))
+    assert turns == [1]
+    assert indexes.snapshot(served, 0.0).indexes["line"] is before
+    indexes.swap("line", later)
+    prepared = indexes._known["line", served.name]["v2", 0, 4]
+    assert indexes.snapshot(builder.snapshot(), 0.0).indexes["line"] is prepared
+    assert repr(Aligned(later, prepared.places)) == f"Aligned({later!r})"

@@ -57,7 +57,9 @@ def test_an_index_comes_back_as_it_was(directory: Path, table: VectorTable) -> N
 
 def test_its_vectors_are_shared_memory(directory: Path) -> None:
     """They are mapped from the file and cannot be written to."""
-    vectors = open_index(directory)._table.vectors  # type: ignore[attr-defined]
+    index = open_index(directory)
+    assert isinstance(index, ExactIndex)
+    vectors = index._table.vectors
     assert isinstance(vectors.base, np.memmap)
     assert not vectors.flags.writeable
 
@@ -124,9 +126,9 @@ def test_without_checksums_sizes_still_count(directory: Path) -> None:
         pytest.param(lambda m: m.update(files={}), "does not list id_ends.npy", id="no files"),
         pytest.param(lambda m: m["files"].update({"../x": {}}), "no name of a file", id="file elsewhere"),
         pytest.param(lambda m: m["files"]["vectors.npy"].update(sha256="0"), "sha256 is '0'", id="checksum"),
-        pytest.param(lambda m: m.update(ivf={"lifted": 1, "planner": {}}), "not true or false", id="lifted"),
+        pytest.param(lambda m: m.update(ivf={"planner": {"steps": []}}), "lacks 'gather_at_most'", id="half a planner"),
         pytest.param(
-            lambda m: m.update(ivf={"lifted": True, "planner": {"gather_at_most": 0, "depth": 1, "steps": []}}),
+            lambda m: m.update(ivf={"planner": {"gather_at_most": 0, "counted": 1, "depth": 1, "steps": []}}),
             "planner: rates must fall from 1",
             id="planner",
         ),

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsvc.recommend.current import CURRENT
 from recsvc.recommend.index.directory import write
 from recsvc.recommend.index.errors import BadIndexError
 from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.metric import Metric
-from recsvc.recommend.index.published import CURRENT, newest, prune, publish, reopen
+from recsvc.recommend.index.published import newest, prune, publish, reopen
 from recsvc.recommend.index.table import vector_table
 
 QUERY = np.ones((1, 2), dtype=np.float32)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsvc import FLOAT64, Feature
-from recsvc.recommend.ranking.bundle import load_bundle, write_bundle
+from recsvc.recommend.ranking.bundle import bundle_directory, load_bundle, publish_bundle, write_bundle
 from recsvc.recommend.ranking.errors import BundleError
 from recsvc.recommend.ranking.linear import LinearModel
 from recsvc.recommend.ranking.models import Model
@@ -265,3 +265,26 @@ def test_infinite_warm_up_values_are_missing_ones(tmp_path: Path) -> None:
     write(tmp_path / "clicks", warm_up=np.array([[np.inf, 1.0, -np.inf, np.nan, 0.0]]))
     assert document(tmp_path / "clicks")["warm_up"]["rows"] == [[None, 1.0, None, None, 0.0]]
     load_bundle(tmp_path / "clicks", registry())
+
+
+def test_a_directory_of_versions_has_the_one_that_is_published(tmp_path: Path) -> None:
+    """Without CURRENT the directory is the bundle itself; with it the version that was published last is."""
+    assert bundle_directory(tmp_path) == tmp_path
+    for version in ("1", "2"):
+        write(tmp_path / version, version=version)
+        publish_bundle(tmp_path, version)
+        assert bundle_directory(tmp_path) == tmp_path / version
+        assert load_bundle(bundle_directory(tmp_path), registry()).version == version
+    publish_bundle(tmp_path, "1")
+    assert bundle_directory(tmp_path) == tmp_path / "1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "CURRENT"]
+
+
+def test_what_is_no_bundle_is_not_published(tmp_path: Path) -> None:
+    """A version that is not there, and a CURRENT that names none, are told in one line."""
+    with pytest.raises(BundleError, match=r"manifest\.json is missing"):
+        publish_bundle(tmp_path, "1")
+    for content, words in ((b"../clicks\n", "names no version"), (b"\xff\n", "cannot read CURRENT")):
+        (tmp_path / "CURRENT").write_bytes(content)
+        with pytest.raises(BundleError, match=words):
+            bundle_directory(tmp_path)
