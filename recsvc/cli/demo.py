@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -24,16 +23,15 @@ from recsvc.cli.get import print_footer, print_row, text_of
 from recsvc.cli.recommend import print_slate
 from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, set_up_logging, stop_event
 from recsvc.client import AsyncClient, Explain, FeatureBatch, Source, Status, any_of
-from recsvc.demo import definitions
+from recsvc.demo import definitions, placements, recommending
 from recsvc.demo.data import DemoData, open_data
 from recsvc.demo.synthetic import write_dataset
 from recsvc.online.redis_open import OpenRedis, open_redis
-from recsvc.recommend.index.directory import write
-from recsvc.recommend.index.exact import ExactIndex
+from recsvc.recommend.index.building import publish_vectors
 from recsvc.recommend.index.metric import Metric
-from recsvc.recommend.index.published import publish
-from recsvc.recommend.index.table import vector_table
 from recsvc.rpc.listening import ensure_free
+from recsvc.training.als import AlsParameters, train_als
+from recsvc.training.interactions import Interactions
 
 SPEC: Final = "recsvc.demo.placements:registry"
 INTERRUPTED: Final = 130
@@ -41,7 +39,7 @@ SEED: Final = 7
 EXAMPLE_USER: Final = 196
 MAX_FILMS: Final = 500
 SHOWN_ROWS: Final = 8
-SHOWN_OF_FILMS: Final = ("film:title", "film:genres")
+SHOWN_OF_FILMS: Final = ("film:genres",)
 SHOWN_COLUMNS: Final = (
     "activity:rating_mean",
     "film_stats:rating_mean",
@@ -97,7 +95,7 @@ async def _demo(settings: config.Settings, directory: Path | None, *, once: bool
             await _load(console, redis, data)
             films = _ids(data)
             indexes = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recsvc-demo-index-")))
-            _index(data, indexes / "genres")
+            await _train(console, redis, data, indexes)
             async with running(replace(settings, redis=redis.url, index_dir=str(indexes)), SPEC) as app:
                 _say(console, announcement(app))
                 await _show_calls(console, app.address, films)
@@ -127,23 +125,38 @@ def _ids(data: DemoData) -> Sequence[int]:
     return films[:MAX_FILMS]
 
 
-def _index(data: DemoData, root: Path) -> None:
-    """Publish an index of films by their genres."""
-    table = data.compute(definitions.FILM_FACTS)
-    ids, genres = (table.column(name).to_pylist() for name in ("item_id", "genres"))
-    vectors = np.array([[genre in named for genre in definitions.GENRES] for named in genres], np.float32)
-    known = np.flatnonzero(vectors.any(axis=1))
-    index = ExactIndex(vector_table([str(ids[i]) for i in known], vectors[known], Metric.COSINE), version="demo")
-    write(root, index, vectors[known[:10]])
-    publish(root, index.version)
+async def _train(console: Console, redis: OpenRedis, data: DemoData, indexes: Path) -> None:
+    """Train embeddings and publish them, with an index of films by their genres."""
+    # Needs packages of an extra, as _load does.
+    from recsvc.training.publish import Target, publish_embeddings, version_at  # noqa: PLC0415
+
+    now, end = now_micros(), round(data.end.timestamp() * 1e6)
+    ids, genres = recommending.genre_vectors(data)
+    publish_vectors(indexes / recommending.GENRE_INDEX, ids, genres, Metric.COSINE, version=version_at(now))
+    target = Target(
+        user_feature="user_als:vector",
+        item_feature="film_als:vector",
+        directory=indexes,
+        indexes={name: Metric(metric) for name, metric in recommending.INDEXES.items()},
+    )
+    interactions = Interactions.from_columns(*data.rated())
+    started = time.perf_counter()
+    embeddings = await asyncio.to_thread(train_als, interactions, AlsParameters(dimension=recommending.DIMENSION))
+    took = time.perf_counter() - started
+    await publish_embeddings(placements.registry, target, embeddings, redis.writer(), event_micros=end, now_micros=now)
+    names = ", ".join([recommending.GENRE_INDEX, *recommending.INDEXES])
+    _say(console, f"trained embeddings of {len(interactions):,} ratings in {took:.1f} s: {embeddings!r}")
+    _say(console, f"published indexes {names}")
 
 
 async def _load(console: Console, redis: OpenRedis, data: DemoData) -> None:
     # Needs pyarrow, of an extra; the other commands must run without.
     from recsvc.online.ingest import load_batches  # noqa: PLC0415
 
-    registry = definitions.registry
+    registry = placements.registry
     for view in registry.views.values():
+        if view.live_source is None:
+            continue  # embeddings, which no query computes
         table = data.compute(view)
         report = await load_batches(view, registry.schema(view), table, redis.writer(), now_micros=now_micros())
         _say(console, f"loaded {view.label}: {report}")
@@ -176,7 +189,9 @@ async def _show_calls(console: Console, address: str, films: Sequence[int]) -> N
         )
         comedies = [any_of("film:genres", ["Comedy"])]
         _say(console, f"\nRecommend: user {EXAMPLE_USER}, placement home, comedies alone")
-        slate = await client.recommend("home", EXAMPLE_USER, limit=5, filters=comedies, features=SHOWN_OF_FILMS)
+        slate = await client.recommend(
+            "home", EXAMPLE_USER, limit=5, filters=comedies, features=SHOWN_OF_FILMS, explain=Explain.REASONS
+        )
         print_slate(console, slate)
 
 
@@ -210,7 +225,7 @@ def _say_what_to_try(console: Console, app: App) -> None:
         "It serves on. From another terminal:",
         f"  recsvc get user_id={EXAMPLE_USER} profile activity:watch_count_7d{server}",
         f"  recsvc get user_id={EXAMPLE_USER} item_id=1 --service ranking{context}{server}",
-        f"  recsvc recommend home --user {EXAMPLE_USER} --filter film:genres=Comedy --explain{server}",
+        f"  recsvc recommend user_id={EXAMPLE_USER} --category Comedy --explain{server}",
         f"  grpcurl -plaintext -d '{request}' {app.address} recsvc.v1.ServingService/GetFeatures",
         "Ctrl-C ends it.",
     )

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     """Load, and print what came of it; the exit status is in --help."""
     try:
         url = store.store_url(args.redis, os.environ)
-        delimiter = _delimiter(args.delimiter)
+        delimiter = cell_delimiter(args.delimiter)
     except ConfigError as error:
         print(f"recsvc: {error}", file=sys.stderr)
         return store.WRONG_USAGE
@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
     return run_loop(_load(args, view, registry.schema(view), url, delimiter))
 
 
-def _delimiter(text: str | None) -> str | None:
+def cell_delimiter(text: str | None) -> str | None:
+    """Return what --delimiter says; raises ConfigError."""
     found = "\t" if text == "\\t" else text
     if found is not None and (len(found) != 1 or not found.isascii() or found in '"\r\n'):
         raise ConfigError(f"--delimiter {text!r}: must be one ASCII character, such as ; or \\t")

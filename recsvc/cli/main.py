@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from recsvc import __version__
-from recsvc.cli import delete, demo, get, index, load, recommend, registry, serve
+from recsvc.cli import delete, demo, evaluate, get, index, load, recommend, registry, serve, train
 from recsvc.errors import DefinitionError, RecsvcError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
-COMMANDS: Final = (demo, serve, get, recommend, registry, load, index, delete)
+COMMANDS: Final = (demo, serve, get, recommend, registry, load, index, train, evaluate, delete)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

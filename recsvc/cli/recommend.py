@@ -1,4 +1,4 @@
-"""``recsvc recommend home --user 196``: asks a running server for a slate, and prints it."""
+"""``recsvc recommend home user_id=196``: asks a running server for a slate, and prints it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from recsvc.client import Client, Explain, Filter, Reason, Slate, any_of
 from recsvc.client.context import ContextValue
 from recsvc.errors import ConfigError
 
+HOME: Final = "home"
+USER: Final = "user_id"
 WORDS: Final = {
     "SIMILAR_TO_TASTE": "taste",
     "SIMILAR_TO_SEED": "like seed",
@@ -35,11 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "recommend",
         help="ask a running server for a slate of items",
         description="Asks for a slate of a placement and prints it.",
-        epilog="example: recsvc recommend home --user 196 --limit 10 --filter film:genres=Comedy --explain",
+        epilog="example: recsvc recommend home user_id=196 --limit 10 --category Comedy --explain",
         allow_abbrev=False,
     )
-    parser.add_argument("placement", metavar="PLACEMENT", help="name of the placement")
-    parser.add_argument("--user", metavar="ID", help="id of the user; without it: anonymous")
+    parser.add_argument("placement", nargs="?", metavar="PLACEMENT", help=f"name of the placement [{HOME}]")
+    parser.add_argument("user", nargs="?", metavar="user_id=ID", help="id of the user; without it: anonymous")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="how many items [as the placement says]")
     parser.add_argument(
         "--filter",
@@ -47,6 +49,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         metavar="VIEW:FEATURE=VALUE",
         help="only items with this value, or a list with it; several of one feature: one of them",
+    )
+    parser.add_argument(
+        "--category", action="append", default=[], metavar="NAME", help="only items of this category, or of several"
     )
     parser.add_argument("--exclude", action="append", default=[], metavar="ID", help="an item that must not come")
     parser.add_argument(
@@ -65,14 +70,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Ask and print; 0 where an answer came."""
+    placement, user = placement_and_user([text for text in (args.placement, args.user) if text is not None])
     context = {name: context_value(text) for name, text in pairs(args.context, "--context").items()}
     with Client(args.server, timeout=args.timeout) as client:
         slate = client.recommend(
-            args.placement,
-            args.user,
+            placement,
+            user,
             limit=args.limit,
             context=context,
-            filters=filters(args.filter),
+            filters=[*filters(args.filter), *([any_of("category", args.category)] if args.category else [])],
             exclude=args.exclude,
             seeds=args.seed,
             features=args.feature,
@@ -84,6 +90,18 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_slate(Console(), slate)
     return 0
+
+
+def placement_and_user(words: Sequence[str]) -> tuple[str, str | None]:
+    """Read a placement and user_id=ID, both of which may be left out. Raises ConfigError."""
+    placements = [word for word in words if "=" not in word]
+    users = [word.partition("=") for word in words if "=" in word]
+    for name, _, _ in users:
+        if name != USER:
+            raise ConfigError(f"{name!r}: the user is given as {USER}=ID")
+    if len(placements) > 1 or len(users) > 1:
+        raise ConfigError(f"{' '.join(words)!r}: at most one placement, and one {USER}=ID")
+    return placements[0] if placements else HOME, users[0][2] if users else None
 
 
 def filters(texts: Sequence[str]) -> list[Filter]:
@@ -103,14 +121,18 @@ def print_slate(console: Console, slate: Slate) -> None:
     table.add_column("rank", justify="right")
     table.add_column("item", justify="right")
     table.add_column("score", justify="right")
+    titled = any(item.title for item in slate)
+    if titled:
+        table.add_column("title", overflow="fold")
     for name in slate.columns:
         table.add_column(name, overflow="fold")
     table.add_column("because of" if any(item.reasons for item in slate) else "from", overflow="fold")
     values = [column.expanded(len(slate)).to_list() for column in slate.columns.values()]
     for index, item in enumerate(slate):
-        why = escape(", ".join(map(reason_text, item.reasons)) or ", ".join(item.sources))
+        why = escape(", ".join(dict.fromkeys(map(reason_text, item.reasons))) or ", ".join(item.sources))
         features = (text_of(column[index]) for column in values)
-        table.add_row(str(item.rank), escape(item.id), _score(item.score), *features, why)
+        title = [escape(item.title)] if titled else []
+        table.add_row(str(item.rank), escape(item.id), _score(item.score), *title, *features, why)
     console.print(table)
     made = f"ordered by {slate.model_version if slate.ranked_by.name == 'MODEL' else slate.ranked_by.name}"
     indexes = "".join(f", index {name} {version}" for name, version in sorted(slate.index_versions.items()))
@@ -149,6 +171,7 @@ def document(slate: Slate) -> Mapping[str, object]:
     items = [
         {
             "item_id": item.id,
+            "title": item.title,
             "rank": item.rank,
             "score": None if math.isnan(item.score) else plain(item.score),
             "sources": dict(item.sources),

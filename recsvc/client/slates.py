@@ -102,13 +102,17 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class SlateItem:
-    """An item: its rank over all pages, its score (NaN where it was not ranked), where it came from and why."""
+    """An item: its rank over all pages, its score (NaN where it was not ranked), where it came from and why.
+
+    ``title``: what people call it, in explained slates of catalogues that have titles; else empty.
+    """
 
     id: str
     rank: int
     score: float
     sources: Mapping[str, int]
     reasons: tuple[Reason, ...]
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,4 +256,5 @@ def _item(item: Any) -> SlateItem:  # noqa: ANN401  # a message of the twin
         score=item.score,
         sources={s.source: s.rank for s in item.sources},
         reasons=tuple(Reason(ReasonCode(r.code), r.item_id, r.category) for r in item.reasons),
+        title=item.title,
     )

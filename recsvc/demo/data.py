@@ -112,6 +112,12 @@ class DemoData:
         except _extra("duckdb").Error as error:
             raise ConfigError(f"view {view.label}: source {source.name!r}: {_one_line(error)}") from error
 
+    def rated(self) -> tuple[list[str], list[str]]:
+        """Return the ids of user and film of every rating, as texts: what embeddings are trained on."""
+        table = self.connection.sql("SELECT user_id::VARCHAR, item_id::VARCHAR FROM ratings").to_arrow_table()
+        users, films = (column.to_pylist() for column in table.columns)
+        return users, films
+
 
 def open_data(directory: Path, now: datetime) -> DemoData:
     """Read the files in ``directory``, and move their times so that the data ends in the 24 hours before ``now``.

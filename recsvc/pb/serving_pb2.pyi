@@ -1414,7 +1414,9 @@ class Filter(_message.Message):
     IS_TRUE_FIELD_NUMBER: _builtins.int
     IS_PRESENT_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
-    """`view:feature` of the item. The placement's definition says which features may be filtered by."""
+    """`view:feature` of the item; `category` stands for the one that the placement's catalogue calls so. The placement's definition says
+    which features may be filtered by.
+    """
     @_builtins.property
     def any_of(self) -> Global___ValueList:
         """The value is one of these; of a list, an element is."""
@@ -1660,6 +1662,7 @@ class RecommendedItem(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     STAGE_SCORES_FIELD_NUMBER: _builtins.int
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """Its id."""
     rank: _builtins.int
@@ -1668,6 +1671,8 @@ class RecommendedItem(_message.Message):
     """What it was ordered by, before the rerank steps: higher is better. Comparable within one slate of one `ranked_by` only. NaN where it was
     not ranked: it is pinned, or fills the slate.
     """
+    title: _builtins.str
+    """With EXPLAIN_LEVEL_REASONS and above, where the catalogue has titles: what people call it."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateSource]:
         """Which candidate sources gave it. None: it is pinned, or fills the slate."""
@@ -1696,10 +1701,11 @@ class RecommendedItem(_message.Message):
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         stage_scores: _abc.Iterable[Global___StageScore] | None = ...,
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
+        title: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "item_id", b"item_id", "rank", b"rank", "reasons", b"reasons", "score", b"score", "sources", b"sources", "stage_scores", b"stage_scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "item_id", b"item_id", "rank", b"rank", "reasons", b"reasons", "score", b"score", "sources", b"sources", "stage_scores", b"stage_scores", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

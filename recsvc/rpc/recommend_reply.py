@@ -63,6 +63,7 @@ def _item(message: pb.RecommendedItem, item: SlateItem, explain: Explain) -> Non
     message.item_id = item.id
     message.rank = item.rank
     message.score = item.score
+    message.title = item.title
     for origin in item.origins:
         message.sources.add(source=origin.source, rank=origin.rank)
     for reason in item.reasons:

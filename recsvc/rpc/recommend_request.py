@@ -26,6 +26,8 @@ from recsvc.rpc.limits import Limits
 MAX_EXCLUSIONS: Final = 10_000
 MAX_SEEDS: Final = 100
 MAX_UNIT_BYTES: Final = 512
+CATEGORY: Final = "category"
+"""What a filter may call the feature that the catalogue has as its category."""
 
 
 @dataclass(slots=True)
@@ -187,10 +189,13 @@ def _filters(call: _Call, placement: Placement, given: Sequence[pb.Filter]) -> t
         call.too_many("filters", "filters", len(given), MAX_FILTERS)
     conditions = []
     for index, message in enumerate(given[:MAX_FILTERS]):
-        predicate = _predicate(message, filterable.get(message.feature))
+        feature = message.feature
+        if feature == CATEGORY and definition.category is not None:
+            feature = definition.category
+        predicate = _predicate(message, filterable.get(feature))
         if predicate is None:
             call.wrong(f"filters[{index}]", "has no predicate that this server knows")
-        conditions.append(Condition(message.feature, predicate or IsPresent()))  # its feature may be wrong too
+        conditions.append(Condition(feature, predicate or IsPresent()))  # its feature may be wrong too
     try:
         return checked(conditions, filterable)
     except RequestError as error:

@@ -1,6 +1,8 @@
 """Who may import whom: the layers of recsvc, read off the imports of every module.
 
 `cli -> app -> rpc -> recommend -> online -> registry -> errors, config, deadline`: a layer may use all to its right.
+Two packages stand beside the server, for cli alone: training, which makes what is served, and evaluation, which serves
+what was trained and measures it.
 Imports inside functions and under TYPE_CHECKING count like any other: what a module names, it depends on.
 """
 
@@ -36,7 +38,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "client": FOUNDATION | {"pb"},
     # Definitions and data as a user would have them, so no more than a user has.
     "demo": FOUNDATION | {ROOT_PACKAGE, "registry"},
-    "cli": FOUNDATION | {ROOT_PACKAGE, "registry", "online", "recommend", "rpc", "app", "client", "demo", "telemetry"},
+    "training": FOUNDATION | {"registry", "online", "recommend", "client", "telemetry"},
+    "evaluation": FOUNDATION | {"registry", "online", "recommend", "app", "client", "demo", "training", "telemetry"},
+    "cli": FOUNDATION
+    | {ROOT_PACKAGE, "registry", "online", "recommend", "rpc", "app", "client", "demo", "telemetry"}
+    | {"training", "evaluation"},
     "__main__": frozenset({"cli"}),
 }
 
@@ -160,6 +166,10 @@ def test_every_module_keeps_to_its_layer(module: str, path: Path) -> None:
         pytest.param("recsvc.client", "from recsvc.registry import types", id="client knows no registry"),
         pytest.param("recsvc.client.aio", "from recsvc import Registry, __version__", id="definitions in client"),
         pytest.param("recsvc.app", "from recsvc.demo import movies", id="demo outside cli"),
+        pytest.param("recsvc.app", "from recsvc.training.als import train_als", id="training in the server"),
+        pytest.param("recsvc.training.examples", "from recsvc.app import running", id="training starts no server"),
+        pytest.param("recsvc.training.als", "from recsvc import evaluation", id="training past its judge"),
+        pytest.param("recsvc.evaluation.worlds", "from recsvc.rpc import server", id="evaluation past the app"),
         pytest.param("recsvc.__main__", "from recsvc import app", id="main past cli"),
         pytest.param("recsvc.errors", "from recsvc.config import Settings", id="errors are the ground"),
         pytest.param("recsvc.helpers", "", id="a module without a layer"),
@@ -176,6 +186,9 @@ def test_a_planted_violation_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         pytest.param("recsvc.cli.get", "from recsvc.client import Client\nfrom recsvc.demo import movies", id="cli"),
+        pytest.param(
+            "recsvc.evaluation.worlds", "from recsvc.app import running\nimport recsvc.training.als", id="judge"
+        ),
         pytest.param("recsvc.app", "import recsvc.rpc.server\nfrom recsvc.online import redis_store", id="app"),
         pytest.param("recsvc.rpc.server", "import grpc.aio\nfrom recsvc.pb import serving_pb2", id="rpc"),
         pytest.param("recsvc.client", "import grpc\nfrom recsvc.pb import serving_pb2_grpc", id="client"),

@@ -14,11 +14,17 @@ from recsvc import __version__
 from recsvc.cli import main as main_module
 from recsvc.cli.main import COMMANDS, main
 
-NAMES = ["demo", "serve", "get", "recommend", "registry", "load", "index", "delete"]
+NAMES = ["demo", "serve", "get", "recommend", "registry", "load", "index", "train", "evaluate", "delete"]
 
 
 @pytest.mark.parametrize(
-    "words", [[], *([name] for name in NAMES), *(["registry", a] for a in ("show", "check", "diff"))]
+    "words",
+    [
+        [],
+        *([name] for name in NAMES),
+        *(["registry", action] for action in ("show", "check", "diff")),
+        *(["train", action] for action in ("als", "ranker")),
+    ],
 )
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` of every command prints usage and ends with status 0."""

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from recsvc.cli.main import main
-from recsvc.cli.recommend import WORDS, document, filters, print_slate, reason_text
+from recsvc.cli.recommend import WORDS, document, filters, placement_and_user, print_slate, reason_text
 from recsvc.client import Reason, ReasonCode, any_of
 from recsvc.client.slates import read_slate
 from recsvc.errors import ConfigError
@@ -154,6 +154,22 @@ def test_diagnostics_are_a_line() -> None:
     assert not [line for line in printed() if "passed" in line]
 
 
+def test_items_are_shown_by_their_titles() -> None:
+    """Where the reply has titles they are a column, as they are."""
+    items = [{**ITEMS[0], "title": "Star [Wars]"}, {**ITEMS[1], "title": ""}]
+    lines = printed(items=items, columns=[])
+    assert lines[0] == "rank item score title because of"
+    assert lines[1] == "11 50 0.3333 Star [Wars] like 7, popular War"
+
+
+def test_placement_and_user_come_in_any_order() -> None:
+    """Both can be left out: the placement is `home` then, and the user anonymous."""
+    assert placement_and_user([]) == ("home", None)
+    assert placement_and_user(["page"]) == ("page", None)
+    assert placement_and_user(["user_id=196"]) == ("home", "196")
+    assert placement_and_user(["user_id=a=b", "page"]) == placement_and_user(["page", "user_id=a=b"]) == ("page", "a=b")
+
+
 def test_a_slate_without_items_is_printed() -> None:
     """Nothing that passes is an answer, also where features were asked for."""
     columns = [{"name": "film:title", "values": {"strings": {"values": []}}}, COLUMNS[2]]
@@ -173,6 +189,7 @@ def test_a_slate_is_a_document() -> None:
         "items": [
             {
                 "item_id": "50",
+                "title": "",
                 "rank": 11,
                 "score": 1 / 3,
                 "sources": {"near": 3, "pop": 1},
@@ -184,6 +201,7 @@ def test_a_slate_is_a_document() -> None:
             },
             {
                 "item_id": "[red]51",
+                "title": "",
                 "rank": 12,
                 "score": None,
                 "sources": {},
@@ -229,10 +247,10 @@ def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         main(["recommend", "--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    flags = ["--user", "--limit", "--filter", "--exclude", "--seed", "--feature", "--explain", "--page-token"]
+    flags = ["--limit", "--filter", "--category", "--exclude", "--seed", "--feature", "--explain", "--page-token"]
     for flag in [*flags, "--context", "--server", "--timeout", "--json"]:
         assert f"\n  {flag} " in shown
-    assert "example: recsvc recommend home --user 196" in shown
+    assert "example: recsvc recommend home user_id=196" in shown
 
 
 @pytest.fixture
@@ -244,8 +262,35 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("wide")
 async def test_what_is_asked_for_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
     """Each flag becomes its field of the request, and the answer is printed."""
-    words = ["home", "--user", "196", "--limit", "5", "--filter", "film:genres=War", "--exclude", "1", "--exclude", "2"]
-    words += ["--seed", "3", "--feature", "film:title", "--explain", "--context", "hour=7", "--page-token", "page"]
+    words = [
+        "home",
+        "user_id=196",
+        "--category",
+        "Comedy",
+        "--limit",
+        "5",
+        "--filter",
+        "film:genres=War",
+        "--exclude",
+        "1",
+        "--exclude",
+        "2",
+    ]
+    words += [
+        "--exclude",
+        "1",
+        "--exclude",
+        "2",
+        "--seed",
+        "3",
+        "--feature",
+        "film:title",
+        "--explain",
+        "--context",
+        "hour=7",
+        "--page-token",
+        "page",
+    ]
     async with running(CannedServer([reply().SerializeToString()])) as server:
         status = await asyncio.to_thread(main, ["recommend", *words, "--server", server.address, "--timeout", "20"])
     assert status == 0
@@ -255,7 +300,7 @@ async def test_what_is_asked_for_is_sent(capsys: pytest.CaptureFixture[str]) -> 
             user_id="196",
             limit=5,
             context={"hour": serving_pb2.Value(int64_value=7)},
-            filters=[any_of("film:genres", ["War"]).message()],
+            filters=[any_of("film:genres", ["War"]).message(), any_of("category", ["Comedy"]).message()],
             exclude_item_ids=["1", "2"],
             seed_item_ids=["3"],
             features=["film:title"],
@@ -280,6 +325,8 @@ async def test_json_is_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "problem"),
     [
         (["--filter", "film:genres"], "--filter 'film:genres' is not VIEW:FEATURE=VALUE"),
+        (["user=1"], "'user': the user is given as user_id=ID"),
+        (["page"], "'home page': at most one placement, and one user_id=ID"),
         (["--context", "hour"], "--context 'hour' is not NAME=VALUE"),
         (["--limit", "-1"], "limit: -1 is no number of items; give 1 or more, or 0 for as many as the placement says"),
     ],

@@ -1,0 +1,1 @@
+"""How good recommendations are: measured through the real server, in a store that knows the training part only."""

@@ -1,0 +1,1 @@
+"""Training: embeddings by matrix factorisation, and rankers on candidates that the pipeline itself retrieved."""
