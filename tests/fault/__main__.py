@@ -16,12 +16,12 @@ import pytest
 import uvloop
 
 from tests.bench.report import Report, machine, publish
-from tests.fault import drill_cluster, drill_frozen, drill_killed, drill_metastable, drill_wrong
+from tests.fault import drill_cluster, drill_frozen, drill_killed, drill_metastable, drill_slates, drill_wrong
 from tests.fault.judging import Scale, was_disturbed
 
 QUICK: Final = 0.1
 TRIES: Final = 3
-WHOLE_CORE: Final = frozenset({"wrong", "metastable"})
+WHOLE_CORE: Final = frozenset({"wrong", "metastable", "slates"})
 """Not in real time: Linux halts what takes 95 % of a core so, and it would keep all else on the machine waiting."""
 DRILLS: Final[Mapping[str, Callable[[Scale], Awaitable[Report]]]] = {
     "killed": drill_killed.run,
@@ -30,6 +30,7 @@ DRILLS: Final[Mapping[str, Callable[[Scale], Awaitable[Report]]]] = {
     "wrong": drill_wrong.run,
     "metastable": drill_metastable.run,
     "cluster": drill_cluster.run,
+    "slates": drill_slates.run,
 }
 
 
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.fault",
         description="Break Redis, or the network to it, under load, and judge what callers see. Wants Linux, and two"
-        " cores that nobody else uses; a full run takes about five minutes.",
+        " cores that nobody else uses; a full run takes about ten minutes.",
         epilog="The last line is one JSON object. The status is 1 where something did not hold.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DRILLS))

@@ -49,6 +49,7 @@ def good(k: int) -> Good:
         "tags": None if k % 11 == 5 else [tag for bit, tag in enumerate(TAGS) if k >> bit & 1],
         "fragile": None if k % 13 == 6 else k % 3 == 0,
         "margin": (k * 7 % 10) / 1.0,
+        "title": None if k % 5 == 2 else f"Good {k}",
     }
 
 

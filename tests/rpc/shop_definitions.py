@@ -61,6 +61,7 @@ goods = FeatureView(
         Feature("tags", STRING_LIST[4, 16]),
         Feature("fragile", BOOL),
         Feature("margin", FLOAT64, sensitivity=Sensitivity.SENSITIVE),
+        Feature("title", STRING[32]),
     ],
     mirrored=True,
 )
@@ -85,6 +86,7 @@ shop = Catalogue(
     created_at="goods:created_at",
     category="goods:category",
     filterable=[f"goods:{name}" for name in ("category", "created_at", "price", "stock", "tags", "fragile")],
+    title="goods:title",
 )
 NEAREST: Final = Nearest("near", index="looks", query="taste:embedding", candidates=20, timeout=PATIENT)
 SEEDS: Final = SimilarToSeeds("seeds", index="looks", weight=2.0, candidates=20, timeout=PATIENT)
@@ -108,6 +110,7 @@ placements = [
         user=user,
         service="ranking",
         ranker="linear",
+        ranker_timeout=PATIENT,
         seen=["taste:owned"],
         seen_pairs=["met:seen"],
     ),
@@ -120,7 +123,7 @@ placements = [
     Placement("misspinned", "shop", [POPULAR], pins=[Pin("nope", 1), Pin("i40", 3), Pin("nowhere", 60)]),
     Placement("boosted", "shop", [NEAREST], user=user, boosts=[BOOKS, FRAGILE]),
     Placement("capped", "shop", [POPULAR], cap=3),
-    Placement("varied", "shop", [NEAREST, POPULAR], user=user, diversity=Diversity("looks", 0.5)),
+    Placement("varied", "shop", [NEAREST, POPULAR], user=user, diversity=Diversity("looks", 0.5, PATIENT)),
     Placement("tested", "shop", [POPULAR], user=user, experiments=[tested]),
     Placement("unsure", "shop", [POPULAR], user=user, experiments=[needing]),
     Placement("hourly", "shop", [POPULAR], user=user, service="hourly"),
@@ -128,7 +131,15 @@ placements = [
     Placement("indexless", "shop", [SimilarToSeeds("lost", index="nowhere"), POPULAR]),
     Placement("lonely", "shop", [SimilarToSeeds("lost", index="nowhere")]),
     Placement(
-        "modelled", "shop", [NEAREST], user=user, service="ranking", ranker="linear", seen_pairs=["met:seen"], limit=30
+        "modelled",
+        "shop",
+        [NEAREST],
+        user=user,
+        service="ranking",
+        ranker="linear",
+        ranker_timeout=PATIENT,
+        seen_pairs=["met:seen"],
+        limit=30,
     ),
     Placement("retrieval", "shop", [NEAREST], user=user),
     Placement("alike", "shop", [OF_TASTE], user=user),

@@ -55,6 +55,15 @@ FILTERS: Final = {
 }
 
 
+async def test_the_category_is_filtered_by_its_role(shop: Shop) -> None:
+    """`category` is whatever the catalogue calls so; where it has none, it is no feature."""
+    by_role = await shop.slate("plain", limit=500, filters=[any_of("category", "book")])
+    assert set(names(by_role)) == {n for n in AVAILABLE if GOODS[n]["category"] == "book"}
+    assert by_role.items
+    refusal = await shop.refused("plain", filters=[any_of("category", 1)])
+    assert list(refusal.wrong) == ["filters[0].any_of[0]"]
+
+
 @pytest.mark.parametrize("wanted", FILTERS.values(), ids=list(FILTERS))
 async def test_filters_hold_for_every_item_and_lose_none(shop: Shop, wanted: pb.Filter) -> None:
     """A slate has all items that pass a filter and may come, whatever the sources found, and no other."""

@@ -56,6 +56,15 @@ async def test_nearest_items_come_by_their_vectors(shop: Shop) -> None:
     assert [[(s.source, s.rank) for s in item.sources] for item in reply.items] == [[("near", k)] for k in range(1, 11)]
 
 
+async def test_explained_items_have_titles(shop: Shop) -> None:
+    """With reasons an item has what people call it; empty where nobody knows, and where no reasons are asked for."""
+    for user in ("1", ""):
+        explained = await shop.slate("repeating", user_id=user, limit=40, explain=REASONS)
+        assert {i.item_id: i.title for i in explained.items} == {n: GOODS[n]["title"] or "" for n in names(explained)}
+        assert not explained.columns
+    assert not any(item.title for item in (await shop.slate("plain", limit=40)).items)
+
+
 async def test_boosts_move_items_by_positions(shop: Shop) -> None:
     """Boosts move items up and down from where they were found, add up, and are told; scores stay."""
     found = await shop.slate("retrieval", user_id="2", limit=20)

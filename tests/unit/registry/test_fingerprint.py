@@ -208,6 +208,7 @@ PLACED: dict[str, Registry] = {
     "usual": placed(),
     "popularity": placed(films=catalogue(popularity="film:year")),
     "filterable": placed(films=catalogue(filterable=["film:year"])),
+    "title": placed(films=catalogue(title="film:title")),
     "name": placed(placement("other")),
     "limit": placed(placement(limit=11)),
     "weight": placed(placement(sources=[NEAREST, replace(POPULAR, weight=0.75)])),

@@ -93,6 +93,7 @@ CATALOGUES: list[tuple[dict[str, Any], str]] = [
     ({"created_at": "film:year"}, "created_at: 'film:year' is INT64, not TIMESTAMP"),
     ({"category": "film:tags"}, "category: 'film:tags' is INT64_LIST[4], not STRING or STRING_LIST"),
     ({"filterable": ["film:year", "film:look"]}, "filterable: 'film:look' is VECTOR[2], not "),
+    ({"title": "film:tags"}, "title: 'film:tags' is INT64_LIST[4], not STRING"),
     ({"filterable": ["film:none"]}, "filterable: 'film:none' is not a stored feature"),
     ({"item": OTHER_ITEM}, "item: entity 'item' is not the one that the views have; share one"),
 ]
@@ -133,6 +134,8 @@ PLACEMENTS: list[tuple[dict[str, Any], str]] = [
     ({"cap": 0}, "cap: 0 must be at least 1"),
     ({"diversity": Diversity("films", 1.5)}, "diversity: weight 1.5 must be from 0 to 1"),
     ({"diversity": Diversity("films", NAN)}, "diversity: weight nan must be from 0 to 1"),
+    ({"diversity": Diversity("films", timeout=timedelta(0))}, "diversity: timeout must be more than 0"),
+    ({"ranker_timeout": timedelta(0)}, "ranker_timeout: must be more than 0"),
     ({"stale_after": timedelta(0)}, "stale_after: must be more than 0"),
     ({"experiments": [Experiment("e", "", [Variant("b", [(0, 1)])])]}, "experiment 'e': salt '' must be a text"),
     (

@@ -1,0 +1,309 @@
+"""Parts of the pipeline that fail, hang, or answer rubbish in a call: a full slate of what may come, which says so."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from recsvc.app import running
+from recsvc.pb import serving_pb2 as pb
+from recsvc.recommend import asking
+from recsvc.recommend.candidates import Found, Query, find
+from recsvc.registry.placement import CandidateSource
+from tests.fault import slates_faults as kinds
+from tests.fault.slates_faults import Faults, FaultyIndex, FaultyRanker, Now, faulty_find
+from tests.parts.topologies import Endpoint
+from tests.parts.waiting import eventually
+from tests.rpc.calling import Caller, column_values
+from tests.rpc.rows import Rows
+from tests.rpc.serving import settings
+from tests.rpc.shop import (
+    AVAILABLE,
+    COUNT,
+    GOODS,
+    MEANS,
+    METHOD,
+    POPULARITY,
+    SCALES,
+    WEIGHTS,
+    Shop,
+    fill,
+    flaws,
+    names,
+    who_may_come,
+)
+from tests.rpc.shop_definitions import goods
+from tests.rpc.shop_hasty import SOURCES
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SPEC: Final = str(Path(__file__).with_name("shop_hasty.py"))
+SEED: Final = "i20"
+ALL: Final[dict[str, Any]] = {"user_id": "1", "limit": 500, "seed_item_ids": [SEED]}
+"""A request for all that there is, in which each source has something to go by."""
+RANKING: Final = ["trend:popularity", "goods:price", "goods:margin", "goods:stock", "taste:age"]
+
+
+@pytest.fixture(scope="module")
+def impressions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server writes what it recommended."""
+    return tmp_path_factory.mktemp("impressions")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(
+    redis_8: Endpoint, rows: Rows, shop_directories: dict[str, Any], impressions: Path
+) -> AsyncIterator[Shop]:
+    """A server of the shop, whose index and ranker break when they are told; ``broken`` tells them."""
+    fill(rows)
+    chosen = settings(redis_8.url, impressions_dir=str(impressions), **shop_directories)
+    async with running(chosen, SPEC) as app, Caller(app.address) as caller:
+        yield Shop(app, caller, rows)
+
+
+@pytest.fixture
+def broken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Now:
+    """What is wrong with the parts of the server, for a test to change."""
+    now, recommender = Now(), shop.app._recommending.recommender
+    indexes = recommender._indexes
+    index = indexes._indexes["looks"]
+    inner = index._inner if isinstance(index, FaultyIndex) else index
+    indexes.swap("looks", FaultyIndex(inner, now))
+    indexes._known.clear()  # it goes by the version, which is the same
+    guarded = recommender.rankers["linear"]
+    monkeypatch.setattr(guarded, "inner", FaultyRanker(guarded.inner, now))
+    monkeypatch.setattr(asking, "find", faulty_find(now))
+    return now
+
+
+def all_that_may_come() -> set[str]:
+    """Return what a slate for ALL has to have."""
+    return who_may_come("1", (), (), [SEED])
+
+
+class TestSources:
+    """Each candidate source on its own."""
+
+    @pytest.mark.parametrize("source", [s.name for s in SOURCES])
+    async def test_one_that_raises_is_told(self, shop: Shop, broken: Now, source: str) -> None:
+        """The slate is full without it, names it, and no item says that it came from there."""
+        broken.faults = Faults(sources={source: kinds.RAISES})
+        reply = await shop.slate(**ALL)
+        assert set(names(reply)) == all_that_may_come()
+        assert flaws(reply) == {("SOURCE_FAILED", source)}
+        assert source not in {s.source for item in reply.items for s in item.sources}
+
+    @pytest.mark.parametrize("source", [s.name for s in SOURCES])
+    async def test_one_that_is_slow_is_told(self, shop: Shop, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The slate does not wait for it longer than it may take, and names it."""
+        with stuck(monkeypatch, source):
+            reply = await shop.slate(f"hasty_{source}", **ALL)
+        assert set(names(reply)) == all_that_may_come()
+        assert flaws(reply) == {("SOURCE_TIMED_OUT", source)}
+
+    @pytest.mark.parametrize("source", [s.name for s in SOURCES])
+    async def test_rubbish_of_one_does_not_come(self, shop: Shop, broken: Now, source: str) -> None:
+        """Places that no item has, items that may not come, repeats and scores that are no numbers change nothing."""
+        broken.faults = Faults(sources={source: kinds.RUBBISH})
+        reply = await shop.slate(**ALL, explain=pb.EXPLAIN_LEVEL_DIAGNOSTICS)
+        found = names(reply)
+        assert (len(found), set(found)) == (len(set(found)), all_that_may_come())
+        assert flaws(reply) == set()
+
+    async def test_without_any_source_there_are_popular_items(self, shop: Shop, broken: Now) -> None:
+        """Where all fail, the most popular items that may come fill the slate, in their order."""
+        broken.faults = Faults(sources=dict.fromkeys((s.name for s in SOURCES), kinds.RAISES))
+        reply = await shop.slate(user_id="1", limit=9, seed_item_ids=[SEED])
+        assert names(reply) == sorted(all_that_may_come(), key=lambda name: -POPULARITY[name])[:9]
+        assert reply.ranked_by == pb.RANKED_BY_POPULARITY
+        assert flaws(reply) == {("SOURCE_FAILED", s.name) for s in SOURCES}
+
+
+class TestIndex:
+    """A vector index that is there, and fails."""
+
+    async def test_one_that_raises_costs_its_sources(self, shop: Shop, broken: Now) -> None:
+        """All sources over it are told, and the others make the slate."""
+        broken.faults = Faults(index=kinds.RAISES)
+        reply = await shop.slate(**ALL)
+        assert set(names(reply)) == all_that_may_come()
+        assert flaws(reply) == {("SOURCE_FAILED", name) for name in ("near", "seeds", "recent")}
+
+    async def test_rubbish_of_an_index_does_not_come(self, shop: Shop, broken: Now) -> None:
+        """Whatever it answers, only items that may come do, each once; what cannot be read at all is told."""
+        broken.faults = Faults(index=kinds.RUBBISH)
+        for _ in range(12):
+            reply = await shop.slate(**ALL)
+            found = names(reply)
+            assert (len(found), set(found)) == (len(set(found)), all_that_may_come())
+            assert {reason for reason, _ in flaws(reply)} <= {"SOURCE_FAILED"}
+
+    @pytest.mark.parametrize("fault", [kinds.VECTORS_RAISE, kinds.VECTORS_RUBBISH])
+    async def test_without_vectors_a_slate_is_not_diverse_and_says_so(
+        self, shop: Shop, broken: Now, fault: str
+    ) -> None:
+        """Diversity gives way where the vectors of candidates cannot be had, or are none."""
+        broken.faults = Faults(index=fault)
+        for _ in range(8):
+            reply = await shop.slate("various", user_id="1", limit=500)
+            assert set(names(reply)) == AVAILABLE
+            assert pb.SLATE_RULE_DIVERSITY in reply.relaxed
+            assert flaws(reply) <= {("SOURCE_FAILED", "looks")}
+            assert flaws(reply) or fault == kinds.VECTORS_RUBBISH
+
+    async def test_without_its_index_a_slate_is_not_diverse_and_says_so(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An index that is only wanted for diversity is told where it is missing, as one that is searched."""
+        monkeypatch.setattr(shop.app._recommending.recommender._indexes, "_indexes", {})
+        reply = await shop.slate("various", user_id="1", limit=10)
+        assert (len(reply.items), flaws(reply)) == (10, {("INDEX_MISSING", "looks")})
+        assert pb.SLATE_RULE_DIVERSITY in reply.relaxed
+
+
+class TestRanker:
+    """A model that is there, and fails."""
+
+    @pytest.mark.parametrize("fault", [kinds.RAISES, kinds.NAN, kinds.SHAPE])
+    async def test_a_failing_one_costs_its_order(self, shop: Shop, broken: Now, fault: str) -> None:
+        """The slate comes in retrieval order, and names the model."""
+        broken.faults = Faults(ranker=fault)
+        reply = await shop.slate(**ALL)
+        assert set(names(reply)) == all_that_may_come()
+        assert (reply.ranked_by, flaws(reply)) == (pb.RANKED_BY_RETRIEVAL_ORDER, {("RANKER_FAILED", "linear")})
+
+    async def test_a_hanging_one_does_not_cost_the_slate(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A caller with a deadline gets a full slate before it, whatever the model does meanwhile."""
+        released = threading.Event()
+        inner = shop.app._recommending.recommender.rankers["linear"].inner
+
+        def hang(matrix: np.ndarray, _: object) -> np.ndarray:
+            released.wait(60)
+            return np.zeros(len(matrix))
+
+        monkeypatch.setattr(inner, "rank", hang)
+        try:
+            data = pb.RecommendRequest(placement="home", **ALL).SerializeToString()
+            reply = pb.RecommendResponse.FromString(await shop.caller.raw(METHOD, data, 3.0))
+        finally:
+            released.set()
+        assert set(names(reply)) == all_that_may_come()
+        assert (reply.ranked_by, flaws(reply)) == (pb.RANKED_BY_RETRIEVAL_ORDER, {("RANKER_FAILED", "linear")})
+
+
+class TestQuality:
+    """Slates that take too long."""
+
+    async def test_late_slates_rank_fewer_candidates_and_say_so(self, shop: Shop) -> None:
+        """After many late slates a tenth of the candidates is ranked, the factor is told; after quick ones all are."""
+        quality = shop.app._recommending.recommender.quality("few")
+        for _ in range(60):
+            quality.took(3_600.0)
+        reply = await shop.slate("few", limit=10)
+        (told,) = reply.degraded
+        assert (told.reason, told.source) == (pb.DEGRADATION_REASON_CANDIDATES_REDUCED, "few")
+        assert told.factor == pytest.approx(0.1, abs=0.02)
+        assert len(names(reply)) == 10
+        assert sum(bool(item.sources) for item in (await shop.slate("few", limit=20)).items) == 20
+        assert sum(bool(item.sources) for item in (await shop.slate("few", limit=4)).items) == 4
+        for _ in range(1_000):
+            quality.took(0.0)
+        assert not flaws(await shop.slate("few", limit=10))
+
+
+class TestColdUsers:
+    """Users of whom little is known, or nothing."""
+
+    @pytest.mark.parametrize("user", ["404", "", "2", "3"])
+    async def test_there_is_a_slate_for_everybody(self, shop: Shop, user: str) -> None:
+        """Unknown, anonymous, with a vector alone, with all but a few seen: all that may come, and nothing failed."""
+        reply = await shop.slate(user_id=user, limit=500)
+        assert set(names(reply)) == who_may_come(user)
+        assert flaws(reply) == set()
+        assert reply.ranked_by == (pb.RANKED_BY_MODEL if user else pb.RANKED_BY_RETRIEVAL_ORDER)
+
+    async def test_the_unknown_get_what_is_popular_and_new(self, shop: Shop) -> None:
+        """No source that goes by the user finds anything for somebody unknown."""
+        reply = await shop.slate(user_id="404", limit=500)
+        assert {s.source for item in reply.items for s in item.sources} == {"popular", "newest"}
+
+
+class TestImpressions:
+    """What is written down of slates."""
+
+    async def test_they_have_the_rows_that_ranked(self, shop: Shop, impressions: Path) -> None:
+        """While rows change all the time, the features of a reply and of its impression are those that it ranked by."""
+        replies = []
+        for turn in range(12):
+            for k in range(0, COUNT, 2):  # what ranks by price finds other prices each time
+                shop.rows.put(goods, [f"i{k:02}"], GOODS[f"i{k:02}"] | {"price": float(turn * 10 + k)})
+            replies.append(await shop.slate(user_id="1", limit=30, features=RANKING))
+        fill(shop.rows)
+        kept: dict[str, dict[str, Any]] = {}
+
+        def is_written() -> bool:
+            kept.update((line["recommendation_id"], line) for line in lines(impressions))
+            return all(reply.recommendation_id in kept for reply in replies)
+
+        await eventually(is_written)
+        for reply in replies:
+            line = kept[reply.recommendation_id]
+            columns = {c.name: broadcast(column_values(c.values), 30) for c in reply.columns}
+            assert [(i["id"], i["rank"], i["score"]) for i in line["items"]] == [
+                (i.item_id, i.rank, None if np.isnan(i.score) else i.score) for i in reply.items
+            ]
+            assert (line["user"], line["placement"], line["ranked_by"]) == ({"user_id": "1"}, "home", "MODEL")
+            assert line["model_version"] == reply.model_version
+            for name in RANKING:
+                written = broadcast(line["features"][name]["values"], 30)
+                assert written == [None if v is None or np.isnan(v) else v for v in columns[name]]
+            scores = [i.score for i in reply.items if i.sources]
+            assert scores == pytest.approx(scored(columns)[: len(scores)])
+
+
+def lines(directory: Path) -> Iterator[dict[str, Any]]:
+    """Yield what was written, whole lines only."""
+    for file in sorted(directory.iterdir()):
+        for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
+            if line:
+                yield json.loads(line)
+
+
+def broadcast(values: Any, count: int) -> list[Any]:  # noqa: ANN401  # of any type
+    """Return a value for each of ``count`` rows."""
+    return list(values) if len(values) == count else list(values) * count
+
+
+def scored(columns: dict[str, list[Any]]) -> list[float]:
+    """Return what the model makes of rows, by its formula."""
+    return [0.25 + sum(row) for row in zip(*(_terms(name, columns[name]) for name in RANKING), strict=True)]
+
+
+def _terms(name: str, values: list[Any]) -> list[float]:
+    weight, mean, scale = next(t for n, *t in zip(RANKING, WEIGHTS, MEANS, SCALES, strict=True) if n == name)
+    return [0.0 if v is None or np.isnan(v) else weight * (v - mean) / scale for v in values]
+
+
+@contextmanager
+def stuck(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """Let a source hang until the end."""
+    released = threading.Event()
+
+    def finding(source: CandidateSource, query: Query) -> Found | None:
+        if source.name == name:
+            released.wait(60)
+        return find(source, query)
+
+    monkeypatch.setattr(asking, "find", finding)
+    try:
+        yield
+    finally:
+        released.set()
