@@ -54,10 +54,21 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Second:
+    """What came of the calls that were to be sent in one second of a burst."""
+
+    latency: Latency
+    seen: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Burst:
     """What came of a number of calls.
 
     ``samples`` are replies with the number of the body that they answer; ``firsts`` are the first ones of their size.
+    ``seen``: what the watched fields of replies were, such as ``0: 3x10 7=3`` (class 0, field 3 ten times, field 7 the
+    number 3), ``0: 10x1 .1=8`` (and in it field 1 the number 8) or ``0: status 4``, and how often; ``course`` has it by
+    second.
     """
 
     seconds: float
@@ -70,6 +81,8 @@ class Burst:
     samples: tuple[tuple[int, bytes], ...]
     firsts: tuple[tuple[int, bytes], ...]
     lag_p99: float
+    seen: Mapping[str, int]
+    course: tuple[Second, ...]
 
     @property
     def calls(self) -> int:
@@ -86,6 +99,9 @@ class Burst:
 class Pressure:
     """How calls come: ``in_flight`` at once, each followed by the next, or ``rate`` per second whatever the answers do.
 
+    With a rate, latency counts from when a call was to be sent: at fixed times, or ``poisson`` at random ones. Fields
+    of the replies that are in ``watch`` are counted, by number; ``10.1`` is field 1 of the messages in field 10.
+
     It ends after ``calls`` or ``seconds``, whichever is given, or comes first. Every ``keep``-th reply is kept, at most
     ``most``.
     """
@@ -97,12 +113,16 @@ class Pressure:
     seconds: float = 0.0
     keep: int = 97
     most: int = 20
+    poisson: bool = False
+    watch: tuple[str, ...] = ()
 
     def flags(self) -> Iterator[str]:
         """Return it as flags of the program."""
         yield from ("-in-flight", f"{self.in_flight}", "-connections", f"{self.connections}", "-rate", f"{self.rate}")
         yield from ("-count", f"{self.calls}", "-time", f"{self.seconds}s", "-keep", f"{self.keep}")
-        yield from ("-most", f"{self.most}")
+        yield from ("-most", f"{self.most}", f"-poisson={str(self.poisson).lower()}")
+        if self.watch:
+            yield from ("-watch", ",".join(self.watch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +143,13 @@ class Generator:
 
         A call that fails fails the benchmark.
         """
-        burst = self._run(["grpc", "-target", address, "-path", path, "-start", f"{start}"], bodies, pressure)
+        burst = self.try_grpc(address, path, bodies, pressure, start)
         assert set(burst.statuses) == {"0"}, burst.statuses
         return burst
+
+    def try_grpc(self, address: str, path: str, bodies: Bodies, pressure: Pressure, start: int = 0) -> Burst:
+        """Call a gRPC method likewise; calls may fail."""
+        return self._run(["grpc", "-target", address, "-path", path, "-start", f"{start}"], bodies, pressure)
 
     def http(self, address: str, path: str, bodies: Bodies, pressure: Pressure, start: int = 0) -> Burst:
         """Post JSON, one call at a time per connection."""
@@ -174,6 +198,8 @@ def _burst(found: dict[str, Any]) -> Burst:
         samples=_replies(found["samples"]),
         firsts=_replies(found["firsts"]),
         lag_p99=found["lag_p99"],
+        seen=found["seen"] or {},
+        course=tuple(Second(Latency(**one["all"]), one["seen"]) for one in found["course"] or ()),
     )
 
 

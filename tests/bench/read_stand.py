@@ -79,13 +79,13 @@ class Stand:
 
     @classmethod
     @contextlib.contextmanager
-    def up(cls) -> Iterator[Self]:
-        """Start Redis; this process keeps to the core of the load meanwhile."""
+    def up(cls, **options: object) -> Iterator[Self]:
+        """Start Redis, with ``options``; this process keeps to the core of the load meanwhile."""
         generator, cores = Generator.prepared(), Cores.here()
         with (
             short_folder() as folder,
             cores.all_but_the_servers(),
-            bare_server(redis_server(REDIS_8_2)) as redis,
+            bare_server(redis_server(REDIS_8_2), **options) as redis,
         ):
             process = Process(int(redis.admin.info("server")["process_id"]))
             yield cls(cores, generator, redis, process, folder)

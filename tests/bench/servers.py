@@ -6,11 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import redis
 
 from tests.parts.redis_binaries import version_of
 from tests.parts.redis_server import free_port, running_redis, wait_for_redis
+
+READY_TIMEOUT_S: Final = 120.0
+"""It may begin with a dump of millions of rows, on a machine that has more to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +45,5 @@ def bare_server(program: Path, **options: object) -> Iterator[BareServer]:
         running_redis(program, {"port": port, "bind": "127.0.0.1", **settings}) as running,
         redis.Redis(host="127.0.0.1", port=port) as admin,
     ):
-        wait_for_redis(running, admin)
+        wait_for_redis(running, admin, READY_TIMEOUT_S)
         yield BareServer(port, version_of(program), admin)

@@ -27,6 +27,8 @@ type settings struct {
 	connections          int
 	inFlight             int     // calls at once, over all connections
 	rate                 float64 // calls per second, whatever the answers do; 0: as fast as they come
+	poisson              bool    // with a rate: at random times, not at fixed ones
+	watch                watched // fields of replies that are looked at
 	keep                 int64   // every so many-th reply is printed
 	most                 int     // at most so many are
 }
@@ -46,6 +48,11 @@ func main() {
 	flags.IntVar(&s.connections, "connections", 1, "connections")
 	flags.IntVar(&s.inFlight, "in-flight", 1, "calls at once")
 	flags.Float64Var(&s.rate, "rate", 0, "calls per second")
+	flags.BoolVar(&s.poisson, "poisson", false, "calls come at random times of that rate")
+	flags.Func("watch", "fields of the replies to count, such as 7,10.1", func(list string) (err error) {
+		s.watch, err = readWatched(list)
+		return err
+	})
 	flags.Int64Var(&s.keep, "keep", 97, "print every so many-th reply")
 	flags.IntVar(&s.most, "most", 0, "print at most so many replies")
 	delay := flags.Duration("delay", time.Millisecond, "what the proxy adds to a round trip")

@@ -47,6 +47,14 @@ type result struct {
 	Samples  []sample             `json:"samples"`
 	Firsts   []sample             `json:"firsts"`  // the first reply of each size, of the first few sizes
 	Lag      float64              `json:"lag_p99"` // with a rate: how late calls were sent, ms
+	Seen     map[string]int       `json:"seen"`    // what the fields that are watched were, by class -> how many
+	Course   []second             `json:"course"`  // with fields that are watched: second by second, by when calls were sent
+}
+
+// second is what came of the calls of one second. Calls that failed are seen as their status.
+type second struct {
+	All  latencies      `json:"all"`
+	Seen map[string]int `json:"seen"`
 }
 
 // recorder collects what calls came to.
@@ -60,12 +68,22 @@ type recorder struct {
 	samples  []sample
 	firsts   []sample
 	lags     []time.Duration
+	watch    watched
+	began    time.Time
+	seen     map[string]int
+	course   []moment
+}
+
+// moment is a second that is not over.
+type moment struct {
+	took []time.Duration
+	seen map[string]int
 }
 
 const mostFirsts = 8
 
 func newRecorder(s settings) *recorder {
-	return &recorder{keep: s.keep, most: s.most, took: map[byte][]time.Duration{}, statuses: map[string]int{}, sizes: map[int]int{}}
+	return &recorder{keep: s.keep, most: s.most, took: map[byte][]time.Duration{}, statuses: map[string]int{}, sizes: map[int]int{}, watch: s.watch, seen: map[string]int{}}
 }
 
 // wanted says whether the reply to a call is to be kept.
@@ -78,12 +96,30 @@ func (r *recorder) done(c *call, now time.Time) {
 	defer r.mu.Unlock()
 	r.took[c.class] = append(r.took[c.class], now.Sub(c.sent))
 	r.statuses[c.status]++
+	if len(r.watch) > 0 {
+		r.look(c, now)
+	}
 	if r.sizes[c.size]++; r.sizes[c.size] == 1 && len(r.firsts) < mostFirsts {
 		r.firsts = append(r.firsts, sample{c.number, bytes.Clone(c.data)})
 	}
 	if c.keep && len(r.samples) < r.most {
 		r.samples = append(r.samples, sample{c.number, bytes.Clone(c.data)})
 	}
+}
+
+// look counts what the watched fields of a reply are.
+func (r *recorder) look(c *call, now time.Time) {
+	found := "status " + c.status
+	if c.status == okInGRPC {
+		found = fields(c.data, r.watch)
+	}
+	r.seen[strconv.Itoa(int(c.class))+": "+found]++
+	at := max(0, int(c.sent.Sub(r.began)/time.Second))
+	for len(r.course) <= at {
+		r.course = append(r.course, moment{seen: map[string]int{}})
+	}
+	r.course[at].took = append(r.course[at].took, now.Sub(c.sent))
+	r.course[at].seen[found]++
 }
 
 func (r *recorder) result(took time.Duration, cpu float64, next int64) *result {
@@ -98,6 +134,10 @@ func (r *recorder) result(took time.Duration, cpu float64, next int64) *result {
 		found.Sizes[strconv.Itoa(size)] = times
 	}
 	found.Lag = summary(r.lags).P99
+	found.Seen = r.seen
+	for _, m := range r.course {
+		found.Course = append(found.Course, second{summary(m.took), m.seen})
+	}
 	return found
 }
 

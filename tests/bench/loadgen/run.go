@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ func run(protocol string, s settings) (*result, error) {
 	}
 	cpu, began := cpuSeconds(), time.Now()
 	r.feed = newFeed(bodies, s)
+	r.recorder.began = began
 	if err := r.drive(connections); err != nil {
 		return nil, err
 	}
@@ -147,21 +149,28 @@ func (r *runner) send(connections []connection) error {
 	return nil
 }
 
-// pace sends calls at fixed times, over the connections in turn. It never waits for an answer, so a server that is slow
-// once is met by as many calls as one that is not.
+// pace sends calls at fixed times, or at random ones of that rate, over the connections in turn. It never waits for an
+// answer, so a server that is slow once is met by as many calls as one that is not. Latency counts from when a call was
+// to be sent: that this program was late is no excuse for the server.
 func (r *runner) pace(connections []connection) error {
 	runtime.LockOSThread()
 	sleepPrecisely()
-	began, step := time.Now(), time.Duration(float64(time.Second)/r.s.rate)
+	due, step := time.Now(), float64(time.Second)/r.s.rate
+	random := rand.New(rand.NewSource(r.s.start + 1)) // the same times again for the same calls
 	for i := 0; ; i++ {
-		due := began.Add(time.Duration(i) * step)
 		sleepUntil(due)
 		now := time.Now()
 		c := r.next(now)
 		if c == nil {
 			return nil
 		}
+		c.sent = due
 		r.recorder.lags = append(r.recorder.lags, now.Sub(due))
+		if r.s.poisson {
+			due = due.Add(time.Duration(random.ExpFloat64() * step))
+		} else {
+			due = due.Add(time.Duration(step))
+		}
 		if err := connections[i%len(connections)].start([]*call{c}); err != nil {
 			return err
 		}
