@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,11 @@ class Source(IntEnum):
     COMPUTED = 5
     REQUEST = 6
     NONE = 7
+
+
+# Looked up once: numpy asks an enum for its number by attribute, time and again.
+_NULL_VALUE: Final = int(Status.NULL_VALUE)
+_NO_SOURCE: Final = int(Source.NONE)
 
 
 class Degraded(IntEnum):
@@ -92,7 +97,7 @@ class Column:
 
     def has_value(self) -> npt.NDArray[np.bool_]:
         """Say of each value (or of all, in one) whether there is one."""
-        there: npt.NDArray[np.bool_] = (self.statuses != Status.NULL_VALUE) & (self.sources != Source.NONE)
+        there: npt.NDArray[np.bool_] = (self.statuses != _NULL_VALUE) & (self.sources != _NO_SOURCE)
         return there
 
     def take(self, places: npt.NDArray[np.intp]) -> Column:

@@ -86,7 +86,10 @@ class CatalogueMirror:
         now_micros: Callable[[], int],
         clock: Callable[[], float],
         counters: Counters,
+        prepare: Callable[[Catalogue], object] = lambda _: None,
     ) -> None:
+        """``prepare`` is told in a thread of each snapshot that is to be served, before it is."""
+        self._prepare = prepare
         references = kept_references(definition)
         types = {r: feature_type(registry, r) for r in references}
         self.definition = definition
@@ -139,8 +142,19 @@ class CatalogueMirror:
         await self._publish(began)
 
     async def _publish(self, as_of: float) -> None:
-        self.snapshot = await asyncio.to_thread(self._builder.snapshot)
+        self.snapshot = await asyncio.to_thread(self._prepared)
         self._fresh_at = as_of
+
+    def _prepared(self) -> Catalogue:
+        snapshot = self._builder.snapshot()
+        self._prepare(snapshot)
+        return snapshot
+
+    def _drop_untouched(self, view: _View, touched: set[str]) -> None:
+        """Delete what a scan found no row of."""
+        known = self._builder.snapshot()
+        items = known.id_texts(known.exists.nonzero()[0])
+        self._builder.delete(view.prefix, [item for item in items if item not in touched])
 
     async def _follow(self, view: _View) -> bool:
         """Take in what was written; False where some of it is lost."""
@@ -171,9 +185,7 @@ class CatalogueMirror:
                     if not all([await self._follow(other) for other in self._views]):
                         return  # a gap: the next refresh begins anew
                     await self._publish(as_of)
-            known = await asyncio.to_thread(self._builder.snapshot)
-            items = known.id_texts(known.exists.nonzero()[0])
-            self._builder.delete(view.prefix, [item for item in items if item not in view.touched])
+            await asyncio.to_thread(self._drop_untouched, view, view.touched)
         finally:
             view.touched = None
         view.scanned_at = began

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.whole_view import WholeView
+from recsvc.recommend.catalogue import Catalogue as SnapshotOfItems
 from recsvc.recommend.catalogue_builder import view_of
 from recsvc.recommend.mirror import CatalogueMirror, kept_references
 from recsvc.recommend.surroundings import Surroundings
@@ -29,11 +30,17 @@ class Followed(NamedTuple):
 
 
 class Mirrors:
-    """Follows catalogues; ``whole_view`` gives the rows of a view."""
+    """Follows catalogues; ``whole_view`` gives the rows of a view, ``prepare`` snapshots before they are served."""
 
-    def __init__(self, whole_view: Callable[[FeatureView], WholeView], around: Surroundings) -> None:
+    def __init__(
+        self,
+        whole_view: Callable[[FeatureView], WholeView],
+        around: Surroundings,
+        prepare: Callable[[SnapshotOfItems], object],
+    ) -> None:
         self._whole_view = whole_view
         self._around = around
+        self._prepare = prepare
         self._followed: dict[str, Followed] = {}
 
     def __repr__(self) -> str:
@@ -69,7 +76,13 @@ class Mirrors:
         rows = {prefix: self._whole_view(view) for prefix, view in views.items()}
         around = self._around
         mirror = CatalogueMirror(
-            definition, registry, rows, now_micros=around.now_micros, clock=around.clock, counters=around.counters
+            definition,
+            registry,
+            rows,
+            now_micros=around.now_micros,
+            clock=around.clock,
+            counters=around.counters,
+            prepare=self._prepare,
         )
         try:
             await mirror.refresh()

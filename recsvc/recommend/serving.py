@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -88,11 +89,11 @@ class Recommending:
             ThreadPoolExecutor(THREADS, thread_name_prefix=name) for name in ("search", "recommend", "rank")
         ]
         self._around = Surroundings(now_micros, clock, random, Executors(*self._executors), counters)
-        self._mirrors = Mirrors(whole_view, self._around)
+        self._indexes = Indexes({})
+        self._mirrors = Mirrors(whole_view, self._around, self._indexes.prepare)
         self._models = ServedModels(places.models)
         self._serving: dict[str, VectorIndex] = {}
         self._told: dict[str, str] = {}
-        self._indexes = Indexes({})
         self._watch: asyncio.Task[None] | None = None
         self.recommender = self._recommender({})
 
@@ -157,6 +158,8 @@ class Recommending:
                 self._tell(name, found.problem or f"nothing is published in {root}")
             if found.index is not None and found.index is not serving:
                 self._serving[name] = found.index
+                for mirror in self._mirrors.by_name.values():  # a million ids take a second to find
+                    await asyncio.to_thread(self._indexes.prepare, mirror.snapshot, {name: found.index}, _give_way)
                 self._indexes.swap(name, found.index)
                 self._told.pop(name, None)
                 log.info("index %s: version %s is served", name, found.index.version)
@@ -166,6 +169,11 @@ class Recommending:
         if self._told.get(name) != problem:
             self._told[name] = problem
             log.error("index %s: %s", name, problem)
+
+
+def _give_way() -> None:
+    """Let the event loop have its turn: Python runs one thread at a time."""
+    time.sleep(0.001)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -64,10 +65,10 @@ class Indexed:
 
         ``pause`` is called every few milliseconds, so that another thread can have its turn.
         """
-        ids = index.ids
+        ids, left = index.ids, iter(index.ids)  # one after another: to look each up by its place takes longer
         parts = [np.empty(0, np.int64)]
-        for start in range(0, len(ids), _TURN):
-            parts.append(catalogue.kept_places(ids[start : start + _TURN]))
+        while some := list(islice(left, _TURN)):
+            parts.append(catalogue.kept_places(some))
             pause()
         places = np.concatenate(parts)
         missing = {ids[row]: row for row in np.flatnonzero(places == UNKNOWN).tolist()}

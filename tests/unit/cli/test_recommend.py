@@ -262,35 +262,9 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("wide")
 async def test_what_is_asked_for_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
     """Each flag becomes its field of the request, and the answer is printed."""
-    words = [
-        "home",
-        "user_id=196",
-        "--category",
-        "Comedy",
-        "--limit",
-        "5",
-        "--filter",
-        "film:genres=War",
-        "--exclude",
-        "1",
-        "--exclude",
-        "2",
-    ]
-    words += [
-        "--exclude",
-        "1",
-        "--exclude",
-        "2",
-        "--seed",
-        "3",
-        "--feature",
-        "film:title",
-        "--explain",
-        "--context",
-        "hour=7",
-        "--page-token",
-        "page",
-    ]
+    words = ["home", "user_id=196", "--category", "Comedy", "--limit", "5", "--filter", "film:genres=War"]
+    words += ["--exclude", "1", "--exclude", "2", "--seed", "3", "--feature", "film:title", "--explain"]
+    words += ["--context", "hour=7", "--page-token", "page"]
     async with running(CannedServer([reply().SerializeToString()])) as server:
         status = await asyncio.to_thread(main, ["recommend", *words, "--server", server.address, "--timeout", "20"])
     assert status == 0

@@ -15,6 +15,7 @@ from recsvc.recommend.index import manifest as manifests
 from recsvc.recommend.index.directory import open_index, write
 from recsvc.recommend.index.errors import BadIndexError
 from recsvc.recommend.index.exact import ExactIndex
+from recsvc.recommend.index.faiss_index import FaissIndex
 from recsvc.recommend.index.metric import Metric
 from recsvc.recommend.index.stored import Stored
 from recsvc.recommend.index.table import VectorTable, vector_table
@@ -58,7 +59,7 @@ def test_an_index_comes_back_as_it_was(directory: Path, table: VectorTable) -> N
 def test_its_vectors_are_shared_memory(directory: Path) -> None:
     """They are mapped from the file and cannot be written to."""
     index = open_index(directory)
-    assert isinstance(index, ExactIndex)
+    assert isinstance(index, ExactIndex | FaissIndex)
     vectors = index._table.vectors
     assert isinstance(vectors.base, np.memmap)
     assert not vectors.flags.writeable
