@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.vector_store import VectorStores
+from recsvc.recommend.index import faiss_files
 from recsvc.recommend.index import manifest as manifests
 from recsvc.recommend.index.arrays import map_array
 from recsvc.recommend.index.errors import BadIndexError
@@ -173,10 +174,6 @@ def _index(directory: Path, about: Manifest, stores: VectorStores | None) -> Sto
     table = VectorTable(ids, vectors, about.metric, about.longest)
     if about.ivf is None:
         return ExactIndex(table, version=about.version)
-    try:
-        from recsvc.recommend.index import faiss_files  # noqa: PLC0415 - faiss is an extra
-    except ImportError:
-        raise BadIndexError(f"index {directory} needs faiss: pip install 'recsvc[index]'") from None
     return faiss_files.load(directory, about.ivf, table, version=about.version)
 
 
