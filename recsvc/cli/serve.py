@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import uvloop
 
@@ -20,6 +20,8 @@ from recsvc.registry.loader import load
 from recsvc.registry.registry import Registry
 
 _T = TypeVar("_T")
+SWITCH_S: Final = 0.0005
+"""How long a thread that searches may keep the event loop from Python; by default it is ten times that."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 then."""
     settings = config.check(config.load(vars(args), file=args.config))
     set_up_logging(settings.log_level)
+    sys.setswitchinterval(SWITCH_S)
     # Before the loop takes the signals: it is the user's code, and Ctrl-C must be able to end it.
     registry = load(args.definitions)
     run_loop(_serve(settings, args.definitions, registry))
