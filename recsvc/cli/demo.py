@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsvc import config
-from recsvc.app import App, connection_settings, now_micros, running
+from recsvc.app import App, connection_settings, running
 from recsvc.cli.get import print_footer, print_row, text_of
 from recsvc.cli.recommend import print_slate
 from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, set_up_logging, stop_event
@@ -27,8 +28,6 @@ from recsvc.demo import definitions, placements, recommending
 from recsvc.demo.data import DemoData, open_data
 from recsvc.demo.synthetic import write_dataset
 from recsvc.online.redis_open import OpenRedis, open_redis
-from recsvc.recommend.index.building import publish_vectors
-from recsvc.recommend.index.metric import Metric
 from recsvc.rpc.listening import ensure_free
 from recsvc.training.als import AlsParameters, train_als
 from recsvc.training.interactions import Interactions
@@ -86,13 +85,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _demo(settings: config.Settings, directory: Path | None, *, once: bool) -> None:
+    # Needs pyarrow, of an extra; the other commands must run without.
+    from recsvc.evaluation.films import load_views  # noqa: PLC0415
+
     await ensure_free(settings.listen)
     cancel_on_signals()
     console = Console()
     with ExitStack() as stack:
         data = stack.enter_context(_data(console, directory, stack))
         async with open_redis(settings.redis, connection_settings(settings)) as redis:
-            await _load(console, redis, data)
+            await load_views(data, placements.registry, redis, partial(_say, console))
             films = _ids(data)
             indexes = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recsvc-demo-index-")))
             await _train(console, redis, data, indexes)
@@ -127,39 +129,17 @@ def _ids(data: DemoData) -> Sequence[int]:
 
 async def _train(console: Console, redis: OpenRedis, data: DemoData, indexes: Path) -> None:
     """Train embeddings and publish them, with an index of films by their genres."""
-    # Needs packages of an extra, as _load does.
-    from recsvc.training.publish import Target, publish_embeddings, version_at  # noqa: PLC0415
+    # Needs packages of an extra, as _demo does.
+    from recsvc.evaluation.films import publish_films  # noqa: PLC0415
 
-    now, end = now_micros(), round(data.end.timestamp() * 1e6)
-    ids, genres = recommending.genre_vectors(data)
-    publish_vectors(indexes / recommending.GENRE_INDEX, ids, genres, Metric.COSINE, version=version_at(now))
-    target = Target(
-        user_feature="user_als:vector",
-        item_feature="film_als:vector",
-        directory=indexes,
-        indexes={name: Metric(metric) for name, metric in recommending.INDEXES.items()},
-    )
     interactions = Interactions.from_columns(*data.rated())
     started = time.perf_counter()
     embeddings = await asyncio.to_thread(train_als, interactions, AlsParameters(dimension=recommending.DIMENSION))
     took = time.perf_counter() - started
-    await publish_embeddings(placements.registry, target, embeddings, redis.writer(), event_micros=end, now_micros=now)
+    await publish_films(data, placements.registry, embeddings, redis, indexes)
     names = ", ".join([recommending.GENRE_INDEX, *recommending.INDEXES])
     _say(console, f"trained embeddings of {len(interactions):,} ratings in {took:.1f} s: {embeddings!r}")
     _say(console, f"published indexes {names}")
-
-
-async def _load(console: Console, redis: OpenRedis, data: DemoData) -> None:
-    # Needs pyarrow, of an extra; the other commands must run without.
-    from recsvc.online.ingest import load_batches  # noqa: PLC0415
-
-    registry = placements.registry
-    for view in registry.views.values():
-        if view.live_source is None:
-            continue  # embeddings, which no query computes
-        table = data.compute(view)
-        report = await load_batches(view, registry.schema(view), table, redis.writer(), now_micros=now_micros())
-        _say(console, f"loaded {view.label}: {report}")
 
 
 async def _show_calls(console: Console, address: str, films: Sequence[int]) -> None:

@@ -14,7 +14,6 @@ from recsvc.cli.train_files import Bar, add_columns, read
 from recsvc.client import AsyncClient
 from recsvc.errors import ConfigError
 from recsvc.registry.loader import load
-from recsvc.registry.model import Entity
 from recsvc.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -96,11 +95,11 @@ async def _train(args: argparse.Namespace, registry: Registry, version: str) -> 
     # They need packages of extras.
     from recsvc.recommend.ranking.bundle import publish_bundle  # noqa: PLC0415
     from recsvc.training.bundles import write_ranker  # noqa: PLC0415
-    from recsvc.training.gather import Wanted, gather  # noqa: PLC0415
+    from recsvc.training.gather import Wanted, gather, whom  # noqa: PLC0415
 
     bar = Bar()
     with bar.shown():
-        user, item = _entities(registry, args.placement)
+        user, item = whom(registry, args.placement)
         taken = read(args, args.labels, user, item, bar)
         since = int(taken.micros.min()) if args.since is None else _micros(args.since)
         context = {name: context_value(text) for name, text in pairs(args.context, "--context").items()}
@@ -127,18 +126,6 @@ def _fit(args: argparse.Namespace, examples: Examples, bar: Bar) -> Model:
     if args.kind == "linear":
         return fit_linear(examples)
     return fit_trees(examples, TreeParameters(seed=args.seed), bar.step)
-
-
-def _entities(registry: Registry, name: str) -> tuple[Entity, Entity]:
-    """Return the user and the item of a placement."""
-    placement = registry.placements.get(name)
-    if placement is None:
-        raise ConfigError(
-            f"there is no placement {name!r}; there is {', '.join(sorted(registry.placements)) or 'none'}"
-        )
-    if placement.user is None:
-        raise ConfigError(f"placement {name!r} knows no users: nobody can say what they took")
-    return placement.user, registry.catalogues[placement.catalogue].item
 
 
 def _by_user(taken: Interactions) -> dict[str, set[str]]:

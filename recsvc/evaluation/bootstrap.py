@@ -22,11 +22,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def below_zero(self) -> bool:
-        """Whether all of the interval is below zero: the difference is a loss beyond chance."""
-        return self.high < 0
-
     def __str__(self) -> str:
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 

@@ -15,20 +15,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from recsvc.app import connection_settings, now_micros, running
+from recsvc.app import connection_settings, running
 from recsvc.client import AsyncClient
 from recsvc.config import Settings
-from recsvc.demo import recommending as demo
-from recsvc.demo.data import DemoData, open_data
+from recsvc.demo.data import open_data
 from recsvc.evaluation.data_set import DataSet, write_part
+from recsvc.evaluation.films import load_views, publish_films
 from recsvc.evaluation.learning import interactions
 from recsvc.evaluation.splits import Mask
-from recsvc.online.redis_open import OpenRedis, open_redis
-from recsvc.recommend.index.building import publish_vectors
-from recsvc.recommend.index.metric import Metric
+from recsvc.online.redis_open import open_redis
 from recsvc.registry.registry import Registry
 from recsvc.training.als import AlsParameters, Embeddings, train_als
-from recsvc.training.publish import Target, publish_embeddings, version_at
 
 CALL_TIMEOUT_S: Final = 30.0
 PATIENT: Final = Settings(
@@ -86,8 +83,8 @@ async def private_world(
         async with open_redis("embedded", connection_settings(PATIENT)) as redis:
             say("views and indexes")
             with open_data(files, datetime.now(UTC)) as tables:
-                await _load(tables, served.registry, redis)
-                await _publish(tables, served.registry, embeddings, redis, indexes)
+                await load_views(tables, served.registry, redis)
+                await publish_films(tables, served.registry, embeddings, redis, indexes)
                 shift, end = tables.shift, tables.end
             settings = replace(PATIENT, redis=redis.url, index_dir=str(indexes), model_dir=str(served.models or ""))
             async with (
@@ -95,31 +92,3 @@ async def private_world(
                 AsyncClient(app.address, timeout=CALL_TIMEOUT_S) as client,
             ):
                 yield World(client, redis.url, indexes, embeddings, shift, end)
-
-
-async def _load(tables: DemoData, registry: Registry, redis: OpenRedis) -> None:
-    """Load every view that has a query; the others hold embeddings."""
-    # Needs pyarrow, of an extra.
-    from recsvc.online.ingest import load_batches  # noqa: PLC0415
-
-    for view in registry.views.values():
-        if view.live_source is not None and view.live_source.query:
-            rows = tables.compute(view)
-            await load_batches(view, registry.schema(view), rows, redis.writer(), now_micros=now_micros())
-
-
-async def _publish(
-    tables: DemoData, registry: Registry, embeddings: Embeddings, redis: OpenRedis, indexes: Path
-) -> None:
-    """Publish what films are found by: their genres, and the embeddings of films and users."""
-    now = now_micros()
-    ids, flags = demo.genre_vectors(tables)
-    publish_vectors(indexes / demo.GENRE_INDEX, ids, flags, Metric.COSINE, version=version_at(now))
-    target = Target(
-        user_feature="user_als:vector",
-        item_feature="film_als:vector",
-        directory=indexes,
-        indexes={name: Metric(metric) for name, metric in demo.INDEXES.items()},
-    )
-    end = round(tables.end.timestamp() * 1e6)
-    await publish_embeddings(registry, target, embeddings, redis.writer(), event_micros=end, now_micros=now)

@@ -14,10 +14,6 @@ class Progress(Protocol):
         ...
 
 
-def quiet(what: str, done: int = 0, total: int | None = None) -> None:
-    """Say nothing."""
-
-
 def steps(progress: Progress, what: str) -> Callable[[int, int], None]:
     """Return what takes the steps done, and the number of all, of one thing."""
     return lambda done, total: progress(what, done, total)

@@ -8,13 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.redis_blocking import connect_blocking
 from recsvc.online.redis_url import parse
 from recsvc.online.redis_vector_keys import FIELD, VectorKeys, index_key
-from recsvc.online.redis_vectors import RedisVectors, guarded, shown
+from recsvc.online.redis_vectors import RedisVectors, guarded, is_unknown, shown
 from recsvc.online.vector_store import Vectors, VectorSet
 
 PATIENCE_S: Final = 30.0
@@ -101,7 +100,7 @@ class RedisVectorSets:
         try:
             self._call(name, "FT.DROPINDEX", index_key(name))
         except StoreUnavailableError as error:
-            if not isinstance(error.__cause__, ResponseError) or not _is_unknown(error.__cause__):
+            if not is_unknown(error.__cause__):
                 raise
         keys = VectorKeys(name, count)
         for start in range(0, count, PER_UNLINK):
@@ -109,35 +108,12 @@ class RedisVectorSets:
 
     def _facts(self, client: Redis, name: str) -> dict[str, Any]:
         """Return what Redis tells of a set."""
-        try:
-            reply = client.execute_command("FT.INFO", index_key(name))
-        except ResponseError as error:
-            raise StoreUnavailableError(f"{shown(name)} {_refusal(error)}") from error
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"{shown(name)}: {' '.join(str(error).split())}") from error
+        reply = guarded(shown(name), lambda: client.execute_command("FT.INFO", index_key(name)))
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
         return {_text(key): value for key, value in pairs}
 
     def _call(self, name: str, *command: str | bytes | int) -> None:
-        try:
-            self._patient.execute_command(*command)
-        except ResponseError as error:
-            raise StoreUnavailableError(f"{shown(name)} {_refusal(error)}") from error
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"{shown(name)}: {' '.join(str(error).split())}") from error
-
-
-def _is_unknown(error: ResponseError) -> bool:
-    return any(words in str(error).lower() for words in ("unknown index", "no such index"))
-
-
-def _refusal(error: ResponseError) -> str:
-    text = " ".join(str(error).split())
-    if "unknown command" in text.lower():
-        return "need the Query Engine: Redis 8, or the module `search` (RediSearch 2.10) loaded into an older one"
-    if _is_unknown(error):
-        return "are not there: build the index anew, or point recsvc to the Redis that has them"
-    return f"are refused: {text}"
+        guarded(shown(name), lambda: self._patient.execute_command(*command))
 
 
 def _width(found: dict[str, Any]) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from redis import Redis
 from redis.connection import Connection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.redis_vector_keys import FIELD, VectorKeys
@@ -137,8 +137,25 @@ def guarded(name: str, call: Callable[[], Answer]) -> Answer:
     """Call Redis; what goes wrong is one error with one line."""
     try:
         return call()
+    except ResponseError as error:
+        raise StoreUnavailableError(f"{name} {_refusal(error)}") from error
     except (RedisError, OSError) as error:
         raise StoreUnavailableError(f"{name}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def is_unknown(error: BaseException | None) -> bool:
+    """Say whether a server said so that it has no such index."""
+    unknown = ("unknown index", "no such index")
+    return isinstance(error, ResponseError) and any(words in str(error).lower() for words in unknown)
+
+
+def _refusal(error: ResponseError) -> str:
+    text = " ".join(str(error).split())
+    if "unknown command" in text.lower():
+        return "need the Query Engine: Redis 8, or the module `search` (RediSearch 2.10) loaded into an older one"
+    if is_unknown(error):
+        return "are not there: build the index anew, or point recsvc to the Redis that has them"
+    return f"are refused: {text}"
 
 
 def shown(name: str) -> str:

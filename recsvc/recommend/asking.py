@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from recsvc.registry.placement import CandidateSource, Newest, Popular
 from recsvc.telemetry.counters import Counters
 
 Vectors = npt.NDArray[np.float32]
+Answer = TypeVar("Answer")
 
 
 class Executors(NamedTuple):
@@ -51,29 +53,36 @@ async def ask_vectors(
 
     It is asked in a thread, as in a search: an index may be a file that is read, or another server.
     """
+    return await in_time(executors.searches, left_s, counters, "diversity", partial(indexed.vectors, places))
+
+
+async def in_time(
+    executor: Executor, left_s: float, counters: Counters, name: str, work: Callable[[], Answer]
+) -> Answer | Flaw:
+    """Return what ``work`` returns in a thread; SOURCE_TIMED_OUT after ``left_s``, or SOURCE_FAILED, which is logged.
+
+    Raises MissingIndexError, which says more.
+    """
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(left_s):
-            return await loop.run_in_executor(executors.searches, indexed.vectors, places)
+            return await loop.run_in_executor(executor, work)
     except TimeoutError:
         return Flaw.SOURCE_TIMED_OUT
-    except Exception as error:  # noqa: BLE001  # as below: a slate without variety is better than none
-        counters.source_failed("diversity", error)
+    except MissingIndexError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever an index does wrong: the other sources are there, and popular items
+        counters.source_failed(name, error)
         return Flaw.SOURCE_FAILED
 
 
 async def _ask(
     source: CandidateSource, query: Query, executors: Executors, left_s: float, counters: Counters
 ) -> Found | Degradation | None:
-    loop = asyncio.get_running_loop()
+    executor = executors.own if isinstance(source, Popular | Newest) else executors.searches
+    wait_s = min(source.timeout.total_seconds(), left_s)
     try:
-        async with asyncio.timeout(min(source.timeout.total_seconds(), left_s)):
-            executor = executors.own if isinstance(source, Popular | Newest) else executors.searches
-            return await loop.run_in_executor(executor, find, source, query)
-    except TimeoutError:
-        return Degradation(Flaw.SOURCE_TIMED_OUT, source=source.name)
+        found = await in_time(executor, wait_s, counters, source.name, lambda: find(source, query))
     except MissingIndexError as error:
         return Degradation(Flaw.INDEX_MISSING, source=error.name)
-    except Exception as error:  # noqa: BLE001  # whatever an index does wrong: the other sources are there, and popular items
-        counters.source_failed(source.name, error)
-        return Degradation(Flaw.SOURCE_FAILED, source=source.name)
+    return Degradation(found, source=source.name) if isinstance(found, Flaw) else found

@@ -119,7 +119,7 @@ def _liked(source: Popular, query: Query) -> Callable[[Places], Mask] | None:
     recent = catalogue.places(query.facts.items(source.recent))
     if source.recent is None or not (recent != UNKNOWN).any():
         return None
-    codes = query.snapshot.categories
+    codes = catalogue.category_codes
     liked = np.unique(codes[recent[recent != UNKNOWN]])
     return lambda places: np.isin(codes[places], liked[liked != UNKNOWN], kind="table")
 

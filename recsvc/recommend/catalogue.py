@@ -63,11 +63,6 @@ class Catalogue:
         """Of each item, finite; 0 where there is none."""
         return self.ranked.values
 
-    @property
-    def by_popularity(self) -> Places:
-        """All places, the most popular item first, ties by place; those that are not allowed included."""
-        return self.ranked.order
-
     def places(self, ids: Sequence[str]) -> Places:
         """Return the place of each item, UNKNOWN (-1) where there is no such item."""
         found = self.kept_places(ids)

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from recsvc.recommend.catalogue import Catalogue
-from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.item_column import ItemColumn, NumberColumn, Test
 from recsvc.registry.conditions import AllOf, AnyOf, Condition, IsPresent, IsTrue, NoneOf, Range
@@ -43,11 +42,6 @@ def dropped(catalogue: Catalogue, filters: Sequence[Condition]) -> list[int]:
         before, left = left, int(np.count_nonzero(passing))
         drops.append(before - left)
     return drops
-
-
-def exclude(passing: Mask, places: Places) -> None:
-    """Let the items at ``places`` not pass; unknown ones (negative) are passed over."""
-    passing[places[places >= 0]] = False
 
 
 def _narrowing(catalogue: Catalogue, condition: Condition) -> Callable[[Mask, slice], npt.NDArray[np.bool_]]:

@@ -65,16 +65,3 @@ class ImpressionSink(Protocol):
     async def close(self) -> None:
         """Bring all to where it is safe, and let go. Nothing is written after it."""
         ...
-
-
-class NoImpressions:
-    """Keeps none."""
-
-    def __repr__(self) -> str:
-        return "NoImpressions()"
-
-    async def write(self, impressions: Sequence[Impression]) -> None:
-        """See ImpressionSink.write."""
-
-    async def close(self) -> None:
-        """See ImpressionSink.close."""

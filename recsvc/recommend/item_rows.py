@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recsvc.online.answer import Answer, Column, Degraded, ServedView
+from recsvc.online.answer import Answer, Column, ServedView
 from recsvc.recommend.copy_on_write import Places
 
 _CODES: Final = ("statuses", "sources")
@@ -37,11 +37,6 @@ class ItemRows:
         """Take an answer with a row for each of ``places``."""
         self._parts.append(answer)
         self._places.append(places)
-
-    @property
-    def degraded(self) -> Sequence[tuple[Degraded, str]]:
-        """What did not work in any of the reads, each once."""
-        return list(dict.fromkeys(flaw for part in self._parts for flaw in part.degraded))
 
     @property
     def views(self) -> Sequence[ServedView]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from recsvc.recommend.asked import Degradation, Flaw, RankedBy
+from recsvc.recommend.asking import in_time
 from recsvc.recommend.boosts import boosted
 from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.item_rows import ItemRows
@@ -90,12 +91,11 @@ class Ordering:
 
     async def _scores(self, ranker: GuardedRanker, given: Floats, until: float) -> Floats | None:
         """Ask the model, in a thread; None where it fails, or is not done in its time."""
-        around, loop = self._around, asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(min(self._placement.ranker_timeout.total_seconds(), until - around.clock())):
-                return (await loop.run_in_executor(around.executors.models, ranker.rank, given, self._service)).scores
-        except TimeoutError:
-            return None
+        around, placement = self._around, self._placement
+        left_s = min(placement.ranker_timeout.total_seconds(), until - around.clock())
+        rank = partial(ranker.rank, given, self._service)
+        found = await in_time(around.executors.models, left_s, around.counters, ranker.inner.name, rank)
+        return None if isinstance(found, Flaw) else found.scores
 
     def contributions(self) -> tuple[Floats | None, str]:
         """Return what each feature added to each candidate's score, by row as merged; or None, and why nobody knows."""

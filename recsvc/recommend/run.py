@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -33,8 +34,13 @@ FRESH_S: Final = 5.0
 FILL: Final = 500
 """How many items are looked at at once to fill a slate, at least: twice as many each time, up to FILL_MOST."""
 FILL_MOST: Final = 5_000
+AT_ONCE: Final = 16_384
+"""A filter of so many items takes less than handing it to a thread."""
 CAP_ROUNDS: Final = 2
 """How often more items are looked at before a cap gives way: pins may be over it for good."""
+
+
+Answer = TypeVar("Answer")
 
 
 class Run:
@@ -106,7 +112,9 @@ class Run:
     async def _mask(self, facts: UserFacts) -> Query:
         """Say which items may come, and what sources go by."""
         asked, masking, catalogue = self._asked, self._masking, self._snapshot.catalogue
-        masking.filter(self._placement.filters, asked.filters, count=asked.explain is Explain.DIAGNOSTICS)
+        own, count = self._placement.filters, asked.explain is Explain.DIAGNOSTICS
+        narrow = partial(masking.filter, own, asked.filters, count=count)
+        await self._aside(narrow, ready=not count and catalogue.masks.has(own, asked.filters))
         seeds = catalogue.places(asked.seeds)
         masking.exclude("excluded", catalogue.places(asked.exclude))
         masking.exclude("seeds", seeds)
@@ -171,8 +179,16 @@ class Run:
         placement, catalogue = self._placement, self._snapshot.catalogue
         unknown = self._asked.user is None
         ordered = await self._ordering.order(merged, self._reader.rows, self._until, unknown=unknown)
-        make = partial(mask, catalogue)
-        return boost(ordered, placement.boosts, [catalogue.masks.get([b.when], (), make) for b in placement.boosts])
+        make, masks = partial(mask, catalogue), catalogue.masks
+        conditions = [[b.when] for b in placement.boosts]
+        holds = [await self._aside(partial(masks.of, when, make), ready=masks.has(when, ())) for when in conditions]
+        return boost(ordered, placement.boosts, holds)
+
+    async def _aside(self, work: Callable[[], Answer], *, ready: bool) -> Answer:
+        """Return what work gives that looks at every item: in a thread, unless these are few, or it is ``ready``."""
+        if ready or len(self._snapshot.catalogue) <= AT_ONCE:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._of.around.executors.own, work)
 
     async def _variety(self, ordered: Ordered) -> Variety | None:
         """Return what variety is judged by; vectors that cannot be had are unknown, which `relaxed` tells."""
@@ -193,7 +209,7 @@ class Run:
         ranked, merged, rows = ordered.ranked, ordered.merged, ordered.rows
         placement = self._placement
         quotas = [SourceQuota(s.name, s.quota, merged.given_by(s.name)[rows]) for s in placement.sources if s.quota > 0]
-        codes = self._snapshot.categories
+        codes = self._snapshot.catalogue.category_codes
         cap = None if placement.cap is None else CategoryCap(codes, len(codes), placement.cap)
         rules = Rules(dict(pins), cap, quotas, variety)
         # Only what was read may fill: of other items nobody knows whether the user has seen them.

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from recsvc.errors import RecsvcError
+from recsvc.errors import ConfigError, RecsvcError
 from recsvc.recommend.ranking.bundle import bundle_directory, load_bundle
 from recsvc.recommend.ranking.guard import GuardedRanker
 from recsvc.registry.registry import Registry
@@ -48,36 +48,31 @@ class ServedModels:
             return {name: known.ranker for name, known in self._known.items() if known.ranker is not None}
 
     def _loaded(self, name: str, registry: Registry) -> _Known:
-        fingerprint, before = registry.features_fingerprint, self._known.get(name)
-        directory = self._directory(name)
-        seen = directory if isinstance(directory, str) else _state(directory)
+        fingerprint, before, seen = registry.features_fingerprint, self._known.get(name), self._seen(name)
         if before is not None and (seen, fingerprint) == (before.seen, before.fingerprint):
             return before
-        ranker = directory if isinstance(directory, str) else _ranker(directory, registry)
-        if isinstance(ranker, GuardedRanker):
-            log.info("ranker %s: version %s is served", name, ranker.inner.version)
-            return _Known(seen, fingerprint, ranker)
-        kept = None if before is None or before.fingerprint != fingerprint else before.ranker
-        stays = "" if kept is None else f"; version {kept.inner.version} stays"
-        log.error("ranker %s is not served: %s%s", name, ranker, stays)
-        return _Known(seen, fingerprint, kept)
-
-    def _directory(self, name: str) -> Path | str:
-        """Return where the bundle is, or why nobody knows."""
-        if self._root is None:
-            return "there is no directory of models (--model-dir)"
         try:
-            return bundle_directory(self._root / name)
+            ranker = GuardedRanker(load_bundle(self._directory(name), registry))
+        except RecsvcError as error:
+            kept = None if before is None or before.fingerprint != fingerprint else before.ranker
+            stays = "" if kept is None else f"; version {kept.inner.version} stays"
+            log.error("ranker %s is not served: %s%s", name, error, stays)  # noqa: TRY400  # the error says it all
+            return _Known(seen, fingerprint, kept)
+        log.info("ranker %s: version %s is served", name, ranker.inner.version)
+        return _Known(seen, fingerprint, ranker)
+
+    def _seen(self, name: str) -> object:
+        """Return what is another where another bundle is there, or it is missing for another reason."""
+        try:
+            return _state(self._directory(name))
         except RecsvcError as error:
             return str(error)
 
-
-def _ranker(directory: Path, registry: Registry) -> GuardedRanker | str:
-    """Return the ranker of a bundle, or why there is none."""
-    try:
-        return GuardedRanker(load_bundle(directory, registry))
-    except RecsvcError as error:
-        return str(error)
+    def _directory(self, name: str) -> Path:
+        """Return where the bundle is; raises RecsvcError where nobody knows."""
+        if self._root is None:
+            raise ConfigError("there is no directory of models (--model-dir)")
+        return bundle_directory(self._root / name)
 
 
 def _state(directory: Path) -> object:

@@ -109,15 +109,11 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """A catalogue with its indexes by name; ``age_s``: how long ago the catalogue was up to date, None: never yet.
-
-    ``categories`` int[places]: the code of each item's category, -1 for none.
-    """
+    """A catalogue with its indexes by name; ``age_s``: how long ago the catalogue was up to date, None: never yet."""
 
     catalogue: Catalogue
     indexes: Mapping[str, Indexed]
     age_s: float | None
-    categories: NDArray[np.integer]
 
 
 class Indexes:
@@ -140,7 +136,7 @@ class Indexes:
     def snapshot(self, catalogue: Catalogue, age_s: float | None) -> Snapshot:
         """Return what a request sees that begins now; at once where it was prepared."""
         indexes = {name: self._indexed(name, index, catalogue) for name, index in self._indexes.items()}
-        return Snapshot(catalogue, indexes, age_s, catalogue.category_codes)
+        return Snapshot(catalogue, indexes, age_s)
 
     def prepare(
         self,

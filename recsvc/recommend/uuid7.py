@@ -23,10 +23,3 @@ def uuid7(unix_ms: int, random_bits: int) -> UUID:
         raise ValueError(f"random bits must be a number of {RANDOM_BITS} bits, as getrandbits({RANDOM_BITS}) gives it")
     high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
     return UUID(int=unix_ms << 80 | _VERSION << 76 | high << 64 | _VARIANT << 62 | low)
-
-
-def unix_ms_of(uuid: UUID) -> int:
-    """Return the time in a UUID of version 7, in milliseconds since 1970. Raises ValueError for other versions."""
-    if uuid.version != _VERSION:
-        raise ValueError(f"{uuid} is a UUID of version {uuid.version}, only those of version {_VERSION} have a time")
-    return uuid.int >> 80

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from recsvc.client import AsyncClient, ContextValue, Explain, FeatureBatch, ServedView, Slate
 from recsvc.errors import ConfigError
 from recsvc.recommend.ranking.card import service_features
+from recsvc.registry.model import Entity
 from recsvc.registry.registry import Registry
 from recsvc.training.errors import LeakError, TrainingError
 from recsvc.training.examples import Examples, Floats, Found, check_features, floats, labelled
@@ -36,6 +37,17 @@ class Wanted:
     limit: int = 500
     concurrency: int = 2
     context: Mapping[str, ContextValue] | None = None
+
+
+def whom(registry: Registry, name: str) -> tuple[Entity, Entity]:
+    """Return the user and the item of a placement; raises ConfigError where there is no such placement, or no user."""
+    placement = registry.placements.get(name)
+    if placement is None:
+        known = ", ".join(sorted(registry.placements)) or "none"
+        raise ConfigError(f"there is no placement {name!r}; there is {known}")
+    if placement.user is None:
+        raise ConfigError(f"placement {name!r} knows no users: nobody can say what they took")
+    return placement.user, registry.catalogues[placement.catalogue].item
 
 
 async def gather(  # noqa: PLR0913, PLR0917  # whom it asks for what, and who wants to know how far it is
@@ -69,9 +81,7 @@ async def gather(  # noqa: PLR0913, PLR0917  # whom it asks for what, and who wa
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(user)) for user in taken]
     except BaseExceptionGroup as failed:
-        raise failed.exceptions[
-            0
-        ] from None  # the first one says what is wrong; the others were cancelled, or say it too
+        raise failed.exceptions[0] from None  # the others were cancelled, or say it too
     return labelled(asker.features, [task.result() for task in tasks], taken)
 
 
@@ -86,7 +96,7 @@ class _Asker:
         self._wanted = wanted
         self._since = since_micros
         self._fingerprint = registry.fingerprint
-        self._user_key, self._item_key = _join_keys(registry, wanted.placement)
+        self._user_key, self._item_key = (entity.join_key for entity in whom(registry, wanted.placement))
 
     def __repr__(self) -> str:
         return f"_Asker({self._wanted.placement}, {len(self.features)} features)"
@@ -167,14 +177,3 @@ def _merge_score(item: Any) -> float:  # noqa: ANN401  # a message of the twin
     """Return what an item had before it was ranked."""
     score: float = next(stage.score for stage in item.stage_scores if stage.stage == MERGE)
     return score
-
-
-def _join_keys(registry: Registry, name: str) -> tuple[str, str]:
-    """Return the join keys of the users and items of a placement."""
-    placement = registry.placements.get(name)
-    if placement is None:
-        known = ", ".join(sorted(registry.placements)) or "none"
-        raise ConfigError(f"there is no placement {name!r}; there is {known}")
-    if placement.user is None:
-        raise ConfigError(f"placement {name!r} knows no users: nobody can say what they took")
-    return placement.user.join_key, registry.catalogues[placement.catalogue].item.join_key

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from recsvc.errors import ConfigError
-from recsvc.recommend.ranking.linear import LinearModel
+from recsvc.recommend.ranking.linear import LinearModel, standardization
 from recsvc.training.errors import TrainingError
 from recsvc.training.examples import Examples
-
-Floats = npt.NDArray[np.float64]
 
 
 def fit_linear(examples: Examples, *, strength: float = 1.0) -> LinearModel:
@@ -28,16 +25,16 @@ def fit_linear(examples: Examples, *, strength: float = 1.0) -> LinearModel:
     if not (np.isfinite(strength) and strength > 0):
         raise TrainingError(f"strength {strength}: must be finite and above 0")
     rows = learnable(examples)
-    means, scales = _standard(rows.matrix)
+    means, scales = standardization(rows.matrix)
     known = np.where(np.isfinite(rows.matrix), rows.matrix, means)
     with threadpool_limits(1):  # sums of several threads come in another order from run to run
         model = LogisticRegression(C=1.0 / strength, max_iter=1_000, tol=1e-6)
-        model.fit((known - means) / scales, rows.labels)
+        model.fit((known - np.array(means)) / np.array(scales), rows.labels)
     return LinearModel(
         intercept=float(model.intercept_[0]),
         weights=tuple(model.coef_[0].tolist()),
-        means=tuple(means.tolist()),
-        scales=tuple(scales.tolist()),
+        means=means,
+        scales=scales,
         logistic=True,
     )
 
@@ -51,14 +48,3 @@ def learnable(examples: Examples) -> Examples:
     if rows.labels.all():
         raise TrainingError(f"all of {len(rows):,} candidates were taken: there is nothing to tell apart")
     return rows
-
-
-def _standard(matrix: Floats) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation of each column's finite values; 0 and 1 where there is none to tell."""
-    finite = np.isfinite(matrix)
-    count = np.maximum(finite.sum(axis=0), 1)
-    means = np.where(finite, matrix, 0.0).sum(axis=0) / count
-    away = np.where(finite, matrix - means, 0.0)
-    scales = np.sqrt((away * away).sum(axis=0) / count)
-    # A column that is constant up to rounding has nothing to scale.
-    return means, np.where(scales > 1e-12 * np.maximum(np.abs(means), 1.0), scales, 1.0)

@@ -18,7 +18,6 @@ from recsvc.demo.synthetic import Size, write_dataset
 from recsvc.evaluation.data_set import DataSet, read_data_set
 from recsvc.evaluation.placements import PLAIN_SPEC, plain
 from recsvc.evaluation.private_world import Served, World, private_world
-from recsvc.evaluation.progress import quiet
 from recsvc.evaluation.rankers import Lessons, gather_examples
 from recsvc.recommend.index.directory import open_index
 from recsvc.recommend.index.published import newest
@@ -221,10 +220,14 @@ async def test_the_canary_would_be_found(planted: Planted) -> None:
     assert set(found["indexes"]) == {"als", "alike", "genres"}
 
 
+def _silent(what: str, done: int = 0, total: int | None = None) -> None:
+    """Take what is being done, and say nothing."""
+
+
 async def examples_of(planted: Planted, *, leaky: bool) -> Examples:
     """Return what rankers are trained on."""
     train = ~planted.canary | leaky
-    return await gather_examples(planted.data, train, Lessons(ALS, 1.0, moments=(0.9,)), quiet)
+    return await gather_examples(planted.data, train, Lessons(ALS, 1.0, moments=(0.9,)), _silent)
 
 
 def traces(examples: Examples, planted: Planted) -> list[str]:

@@ -90,6 +90,7 @@ shop = Catalogue(
 )
 NEAREST: Final = Nearest("near", index="looks", query="taste:embedding", candidates=20, timeout=PATIENT)
 SEEDS: Final = SimilarToSeeds("seeds", index="looks", weight=2.0, candidates=20, timeout=PATIENT)
+LOST: Final = SimilarToSeeds("lost", index="nowhere", timeout=PATIENT)
 RECENT: Final = SimilarToRecent("recent", index="looks", recent="taste:recent", candidates=20, timeout=PATIENT)
 POPULAR: Final = Popular("popular", pool=40, candidates=15, timeout=PATIENT)
 NEWEST: Final = Newest("newest", within=timedelta(days=10), candidates=5, timeout=PATIENT)
@@ -128,8 +129,8 @@ placements = [
     Placement("unsure", "shop", [POPULAR], user=user, experiments=[needing]),
     Placement("hourly", "shop", [POPULAR], user=user, service="hourly"),
     Placement("modelless", "shop", [POPULAR], user=user, service="ranking", ranker="nowhere"),
-    Placement("indexless", "shop", [SimilarToSeeds("lost", index="nowhere"), POPULAR]),
-    Placement("lonely", "shop", [SimilarToSeeds("lost", index="nowhere")]),
+    Placement("indexless", "shop", [LOST, POPULAR]),
+    Placement("lonely", "shop", [LOST]),
     Placement(
         "modelled",
         "shop",

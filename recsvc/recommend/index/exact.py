@@ -88,9 +88,9 @@ def answer_exactly(table: VectorTable, asked: Question, passing: NDArray[np.int6
     error = rough_error(table.metric, asked.length, table.longest, table.dimension)
     leaders = Leaders(asked.wanted, margin=3.0 * error)
     if passing is not None:
-        _gather(table, asked, passing, leaders)
+        gather(table.metric, asked.query, table.vectors, passing, leaders)
     elif asked.allowed is not None and asked.passing < SPARSE * len(table):
-        _gather(table, asked, np.flatnonzero(asked.allowed), leaders)
+        gather(table.metric, asked.query, table.vectors, np.flatnonzero(asked.allowed), leaders)
     else:
         _scan(table, asked, leaders)
     return score_places(table, asked, leaders.places())
@@ -107,10 +107,17 @@ def _survivors(allowed: NDArray[np.bool_] | None, n: int) -> NDArray[np.int64]:
     return np.arange(n) if allowed is None else np.flatnonzero(allowed)
 
 
-def _gather(table: VectorTable, asked: Question, places: NDArray[np.int64], leaders: Leaders) -> None:
+def gather(
+    metric: Metric,
+    query: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    places: NDArray[np.int64],
+    leaders: Leaders,
+) -> None:
+    """Score the vectors at ``places`` roughly, and hand the good ones to ``leaders``."""
     for start in range(0, len(places), BLOCK):
         block = places[start : start + BLOCK]
-        rough = rough_scores(table.metric, asked.query, table.vectors.take(block, axis=0))
+        rough = rough_scores(metric, query, vectors.take(block, axis=0))
         chosen = np.flatnonzero(rough >= leaders.floor)
         leaders.add(block[chosen], rough[chosen])
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsvc.recommend.index.exact import BLOCK, answer_exactly, score_places
+from recsvc.recommend.index.exact import answer_exactly, gather, score_places
 from recsvc.recommend.index.leaders import Leaders
 from recsvc.recommend.index.lists import Lists
 from recsvc.recommend.index.manifest import IvfManifest
-from recsvc.recommend.index.metric import Metric, rough_error, rough_scores
+from recsvc.recommend.index.metric import Metric, rough_error
 from recsvc.recommend.index.numbering import Numbering
 from recsvc.recommend.index.planner import Planner
 from recsvc.recommend.index.protocol import Hits
@@ -130,11 +131,7 @@ class FaissIndex:
             return None
         error = rough_error(self.metric, asked.length, self._table.longest, self.dimension)
         leaders = Leaders(asked.wanted, margin=3.0 * error)
-        for start in range(0, len(positions), BLOCK):
-            block = positions[start : start + BLOCK]
-            rough = rough_scores(self.metric, asked.query, self._by_list.take(block, axis=0))
-            chosen = np.flatnonzero(rough >= leaders.floor)
-            leaders.add(block[chosen], rough[chosen])
+        gather(self.metric, asked.query, self._by_list, positions, leaders)
         return self._lists.members[leaders.places()].astype(np.int64)
 
     def _to_probe(self, point: NDArray[np.float32], asked: Question, numbering: Numbering) -> NDArray[np.int64]:
@@ -142,13 +139,7 @@ class FaissIndex:
         if mask is None:
             survivors = lists.survivors(None)
         else:
-
-            def recount(some: NDArray[np.int64]) -> NDArray[np.float32]:
-                hits = numbering.allowed(mask, numbering.members[lists.positions(some)])
-                sizes = lists.sizes[some]
-                counts: NDArray[np.float32] = np.add.reduceat(hits, np.cumsum(sizes) - sizes, dtype=np.float32)
-                return counts
-
+            recount = partial(lists.recount, lambda at: numbering.allowed(mask, numbering.members[at]))
             survivors = lists.survivors(numbering.allowed(mask, numbering.sample), recount)
         step = plan.step(asked.passing, len(self))
         return lists.to_probe(point, survivors, plan.best(asked.wanted), step, plan.least(asked.wanted))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsvc.recommend.index.lists import SAMPLED, Lists
-from recsvc.recommend.index.metric import Metric
+from recsvc.recommend.index.metric import Metric, directions, lengths
 from recsvc.recommend.index.scale import Scale
 from recsvc.recommend.index.table import VectorTable
 
@@ -57,32 +57,25 @@ def _owners(table: VectorTable, count: int, rng: np.random.Generator) -> Ints:
     everything = np.arange(len(table))
     if table.metric is Metric.L2:
         return _numbered(_clustered(table, everything, count, rng))
-    lengths = _lengths(table.vectors)
-    spread = float(np.quantile(lengths, 0.9)) > _RATIO * float(np.quantile(lengths, 0.1))
+    known = lengths(table.vectors)
+    spread = float(np.quantile(known, 0.9)) > _RATIO * float(np.quantile(known, 0.1))
     cells = _clustered(table, everything, max(1, count // _PER_CELL) if spread else count, rng)
-    return _numbered(_cut(cells, lengths))
+    return _numbered(_cut(cells, known))
 
 
 def _numbered(owners: Ints) -> Ints:
     return np.unique(owners, return_inverse=True)[1]
 
 
-def _lengths(vectors: Floats) -> NDArray[np.float64]:
-    starts = range(0, len(vectors), _ROWS)
-    squares = [np.einsum("ij,ij->i", b, b, dtype=np.float64) for b in (vectors[s : s + _ROWS] for s in starts)]
-    lengths: NDArray[np.float64] = np.sqrt(np.concatenate(squares))
-    return lengths
-
-
-def _cut(cells: Ints, lengths: NDArray[np.float64]) -> Ints:
+def _cut(cells: Ints, known: NDArray[np.float64]) -> Ints:
     """Cut each cell into lists of vectors of about one length, the longest first."""
-    order = np.lexsort((-lengths, cells))
+    order = np.lexsort((-known, cells))
     ends = np.cumsum(np.bincount(cells)).tolist()
     owners, begin, number = np.empty(len(cells), dtype=np.int64), 0, 0
     for end in ends:
         while begin < end:
-            least = lengths[order[begin]] / _RATIO
-            within = int(np.searchsorted(-lengths[order[begin:end]], -least, side="right"))
+            least = known[order[begin]] / _RATIO
+            within = int(np.searchsorted(-known[order[begin:end]], -least, side="right"))
             stop = begin + max(within, _LEAST_PER_LIST)
             stop = end if end - stop < _WHOLE_BELOW * (end - begin) or end - stop < _LEAST_PER_LIST else stop
             owners[order[begin:stop]] = number
@@ -108,11 +101,7 @@ def _clustered(table: VectorTable, places: Ints, count: int, rng: np.random.Gene
 def _points(table: VectorTable, places: Ints) -> Floats:
     """Return vectors as they are clustered: directions where scores are products, else in scale."""
     vectors = table.vectors.take(places, axis=0)
-    if table.metric is Metric.L2:
-        return Scale.of(table).vectors(vectors)
-    exact = vectors.astype(np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    return np.ascontiguousarray(exact / np.where(lengths > 0.0, lengths, 1.0)[:, None], dtype=np.float32)
+    return Scale.of(table).vectors(vectors) if table.metric is Metric.L2 else directions(vectors)
 
 
 def _means(table: VectorTable, scale: Scale, owners: Ints, lists: int) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsvc.recommend.index.lists import Lists
-from recsvc.recommend.index.metric import rough_scores
+from recsvc.recommend.index.metric import directions, rough_scores
 from recsvc.recommend.index.planner import Step
 from recsvc.recommend.index.protocol import VectorIndex
 from recsvc.recommend.index.scale import Scale
@@ -94,7 +94,7 @@ class _Cells:
     @classmethod
     def of(cls, table: VectorTable, rng: np.random.Generator) -> _Cells:
         anchors = rng.choice(len(table), size=min(_CELLS, max(1, len(table) // 8)), replace=False)
-        units = _directions(table.vectors.take(anchors, axis=0)).T
+        units = directions(table.vectors.take(anchors, axis=0)).T
         blocks = (table.vectors[start : start + _ROWS] for start in range(0, len(table), _ROWS))
         of_each = np.concatenate([(block @ units).argmax(axis=1) for block in blocks])
         return cls(anchors, of_each, np.bincount(of_each, minlength=len(anchors)))
@@ -105,12 +105,6 @@ class _Cells:
         passes = np.zeros(len(self.sizes), dtype=np.bool_)
         passes[order[:enough]] = True
         return passes.take(self.of_each)
-
-
-def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    units: NDArray[np.float32] = (vectors / np.where(lengths > 0.0, lengths, 1.0)[:, None]).astype(np.float32)
-    return units
 
 
 def _filters(cells: _Cells, scores: NDArray[np.float32], rate: float, rng: np.random.Generator) -> Iterator[Mask]:
@@ -140,7 +134,8 @@ def _needed(
         for kind, allowed in enumerate(_filters(cells, scores, rate, rng)):
             best = _best(scores, allowed, settings.counted)
             if len(best):
-                survivors = lists.survivors(allowed.take(lists.sample), partial(_recount, lists, allowed))
+                recount = partial(_recount, lists, allowed)
+                survivors = lists.survivors(allowed.take(lists.sample), recount)
                 order, held, _ = lists.expected(point, survivors, float(len(best)))
                 reached = np.ones(len(lists.sizes))
                 reached[order] = np.concatenate([np.zeros(1), held[:-1]])  # a list is probed until those before suffice
@@ -148,10 +143,7 @@ def _needed(
 
 
 def _recount(lists: Lists, allowed: Mask, some: Ints) -> NDArray[np.float32]:
-    sizes = lists.sizes[some]
-    hits = allowed[lists.members[lists.positions(some)]]
-    counts: NDArray[np.float32] = np.add.reduceat(hits, np.cumsum(sizes) - sizes, dtype=np.float32)
-    return counts
+    return lists.recount(lambda at: allowed[lists.members[at]], some)
 
 
 def _best(scores: NDArray[np.float32], allowed: Mask, count: int) -> Ints:

@@ -105,6 +105,13 @@ class Lists:
         positions: NDArray[np.int64] = np.arange(len(shifts)) + shifts
         return positions
 
+    def recount(self, allowed: Callable[[NDArray[np.int64]], Mask], some: NDArray[np.int64]) -> Floats:
+        """Count how many vectors of some lists are allowed; ``allowed`` says which ones at positions in ``members``."""
+        sizes = self.sizes[some]
+        hits = allowed(self.positions(some))
+        counts: Floats = np.add.reduceat(hits, np.cumsum(sizes) - sizes, dtype=np.float32)
+        return counts
+
     @cached_property
     def owners(self) -> NDArray[np.int64]:
         """The list of each place: int64[n]."""

@@ -27,6 +27,18 @@ class Metric(StrEnum):
     L2 = "L2"
 
 
+def lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the length of each vector."""
+    found: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    return found
+
+
+def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return unit vectors of the same directions; vectors of length 0 stay as they are."""
+    known = lengths(vectors)
+    return np.ascontiguousarray(vectors / np.where(known > 0.0, known, 1.0)[:, None], dtype=np.float32)
+
+
 def scores(metric: Metric, query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the float32[m] scores of float32[m, d] vectors, which are unit vectors where the metric is COSINE."""
     exact, point = vectors.astype(np.float64), query.astype(np.float64)

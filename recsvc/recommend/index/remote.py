@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from recsvc.online.vector_store import VectorSet, VectorStore
 from recsvc.recommend.index.errors import BadQueryError
-from recsvc.recommend.index.metric import Metric, scores
+from recsvc.recommend.index.metric import Metric, lengths, scores
 from recsvc.recommend.index.protocol import Hits
 from recsvc.recommend.index.remote_plan import Way, first_k, more_k, way
+from recsvc.recommend.index.scale import FAR
 from recsvc.recommend.index.table import NO_HITS, Question, VectorTable, best_first, question
 
 _SAME_LENGTH: Final = 1e-4
-_FAR: Final = 64.0
-"""From so many times the longest vector away, float32 no longer tells distances to vectors apart: from nearer by, the
-order is the same but for vectors that are as good as equal."""
 _PRODUCT: Final = 1e4
 """How large products are made: of products much below 1 the server would see little, since it takes them from 1."""
 Places = NDArray[np.int64]
@@ -48,8 +46,8 @@ class Facts:
         A graph by products of vectors of spread lengths finds .87 to .99 of the best hundred, as the vectors are; one
         by distance, of vectors brought to one length by one more component, .49 to .98. So there all are compared.
         """
-        lengths = np.sqrt(np.einsum("ij,ij->i", table.vectors, table.vectors, dtype=np.float64))
-        least = float(lengths.min(initial=table.longest, where=lengths > 0.0))
+        known = lengths(table.vectors)
+        least = float(known.min(initial=table.longest, where=known > 0.0))
         leads = graph and (table.metric is Metric.L2 or least >= table.longest * (1.0 - _SAME_LENGTH))
         return cls(table.ids, table.dimension, table.metric, table.longest, leads)
 
@@ -59,7 +57,7 @@ class Facts:
         The length of a query changes no order of products (cosines are products of unit vectors).
         """
         if self.metric is Metric.L2:
-            return asked.query * np.float32(min(1.0, _FAR * self.longest / asked.length if asked.length else 1.0))
+            return asked.query * np.float32(min(1.0, FAR * self.longest / asked.length if asked.length else 1.0))
         if asked.length == 0.0 or self.longest == 0.0:
             return None
         scaled = asked.query.astype(np.float64) * (_PRODUCT / self.longest / asked.length)

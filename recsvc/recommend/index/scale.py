@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from recsvc.recommend.index.metric import Metric
 from recsvc.recommend.index.table import Question, VectorTable
 
-_FAR: Final = 64.0
-"""From so many times the longest vector away, float32 no longer tells distances to vectors apart."""
+FAR: Final = 64.0
+"""From so many times the longest vector away, float32 no longer tells distances to vectors apart: from nearer by, the
+order is the same but for vectors that are as good as equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +44,5 @@ class Scale:
         if self.longest == 0.0:
             return None
         if self.metric is Metric.L2:
-            return None if asked.length > _FAR * self.longest else asked.query / np.float32(self.longest)
+            return None if asked.length > FAR * self.longest else asked.query / np.float32(self.longest)
         return None if asked.length == 0.0 else asked.query / np.float32(asked.length)

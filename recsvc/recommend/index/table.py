@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recsvc.recommend.index.errors import BadIndexError, BadQueryError
-from recsvc.recommend.index.metric import LONGEST, Metric
+from recsvc.recommend.index.metric import LONGEST, Metric, lengths
 from recsvc.recommend.index.protocol import Hits
 
 _ROWS = 16_384
@@ -130,19 +130,13 @@ def vector_table(ids: Sequence[str], vectors: ArrayLike, metric: Metric) -> Vect
     longest = 0.0
     for start in range(0, len(matrix), _ROWS):
         block = matrix[start : start + _ROWS]
-        lengths = _lengths(block)
-        _refuse_lengths(lengths, ids, start)
+        found = lengths(block)
+        _refuse_lengths(found, ids, start)
         if metric is Metric.COSINE:
-            block /= np.where(lengths > 0.0, lengths, 1.0)[:, None]
-            lengths = _lengths(block)
-        longest = max(longest, float(lengths.max()))
+            block /= np.where(found > 0.0, found, 1.0)[:, None]
+            found = lengths(block)
+        longest = max(longest, float(found.max()))
     return VectorTable(ids, matrix, metric, longest)
-
-
-def _lengths(block: NDArray[np.float32]) -> NDArray[np.float64]:
-    exact = block.astype(np.float64)
-    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    return lengths
 
 
 def _refuse_repeats(ids: Sequence[str]) -> None:
@@ -153,10 +147,10 @@ def _refuse_repeats(ids: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _refuse_lengths(lengths: NDArray[np.float64], ids: Sequence[str], start: int) -> None:
-    wrong = np.flatnonzero(~(lengths <= LONGEST))
+def _refuse_lengths(found: NDArray[np.float64], ids: Sequence[str], start: int) -> None:
+    wrong = np.flatnonzero(~(found <= LONGEST))
     if len(wrong):
         place = start + int(wrong[0])
         raise BadIndexError(
-            f"the vector of item {ids[place]!r} has length {lengths[wrong[0]]}: it must be finite, at most {LONGEST:g}"
+            f"the vector of item {ids[place]!r} has length {found[wrong[0]]}: it must be finite, at most {LONGEST:g}"
         )

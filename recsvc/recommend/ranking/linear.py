@@ -15,6 +15,8 @@ from recsvc.recommend.ranking.json_fields import Fields
 from recsvc.recommend.ranking.ranker import Contributions, Explains
 
 WEIGHTS: Final = "weights.json"
+_ROUNDING: Final = 1e-12
+"""A column that varies by less than this part of its mean is constant but for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +117,5 @@ def standardization(matrix: Floats) -> tuple[tuple[float, ...], tuple[float, ...
     counts = np.maximum(there.sum(axis=0), 1)
     means = np.where(there, matrix, 0.0).sum(axis=0) / counts
     spread = np.sqrt((np.where(there, matrix - means, 0.0) ** 2).sum(axis=0) / counts)
-    return tuple(means.tolist()), tuple(np.where(spread > 0, spread, 1.0).tolist())
+    varies = spread > _ROUNDING * np.maximum(np.abs(means), 1.0)
+    return tuple(means.tolist()), tuple(np.where(varies, spread, 1.0).tolist())

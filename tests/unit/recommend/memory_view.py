@@ -134,7 +134,7 @@ class Mirrored:
     def allowed(self) -> list[str]:
         """Return the items that may be recommended, the most popular first."""
         known = self.mirror.snapshot
-        return known.id_texts(known.by_popularity[known.allowed[known.by_popularity]])
+        return known.id_texts(known.ranked.order[known.allowed[known.ranked.order]])
 
     def items(self) -> set[str]:
         """Return the items that there are."""

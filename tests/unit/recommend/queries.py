@@ -87,9 +87,7 @@ def query(  # noqa: PLR0913  # what a test cares for
     """Return a query with an index ``line`` of all items, where no other is given."""
     index = on_a_line(catalogue.ids.tolist()) if index is None else index
     return Query(
-        snapshot=Snapshot(
-            catalogue, {"line": Indexed.of(index, catalogue)}, 0.0, catalogue.categories(np.arange(len(catalogue)))
-        ),
+        snapshot=Snapshot(catalogue, {"line": Indexed.of(index, catalogue)}, 0.0),
         mask=catalogue.allowed.copy() if mask is None else mask,
         facts=user() if facts is None else facts,
         seeds=catalogue.places(seeds),

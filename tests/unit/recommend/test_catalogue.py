@@ -51,7 +51,7 @@ def test_the_order_of_popularity_is_that_of_sorting_all(changes: list[Any]) -> N
         apply(model, change)
         catalogue = model.builder.snapshot()
         wanted = sorted(range(len(catalogue)), key=lambda place: (-catalogue.popularity[place], place))
-        assert catalogue.by_popularity.tolist() == wanted
+        assert catalogue.ranked.order.tolist() == wanted
         assert np.isfinite(catalogue.popularity).all()
 
 
@@ -151,7 +151,7 @@ def test_arrays_of_a_snapshot_are_read_only() -> None:
     builder = CatalogueBuilder(DEFINITION, TYPES)
     builder.put("film", "a", {"film:available": True}, 0)
     catalogue = builder.snapshot()
-    arrays = (catalogue.ids, catalogue.exists, catalogue.allowed, catalogue.popularity, catalogue.by_popularity)
+    arrays = (catalogue.ids, catalogue.exists, catalogue.allowed, catalogue.popularity, catalogue.ranked.order)
     assert not any(array.flags.writeable for array in arrays)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from recsvc import BOOL, INT64
 from recsvc.recommend import filters as module
 from recsvc.recommend.catalogue_builder import CatalogueBuilder
 from recsvc.recommend.filter_checks import checked
-from recsvc.recommend.filters import dropped, exclude, mask
+from recsvc.recommend.filters import dropped, mask
 from recsvc.registry.conditions import AllOf, AnyOf, Condition, IsPresent, IsTrue, NoneOf, Range
 from recsvc.registry.types import Kind
 from tests.unit.recommend.catalogue_model import CHANGES, CONDITIONS, DEFINITION, TYPES, Model, apply, column, passes
@@ -71,15 +70,6 @@ def test_blocks_join_without_a_seam() -> None:
     many = tuple(range(module.BLOCK - 5, module.BLOCK + 5))
     assert mask(catalogue, [Condition("film:year", AnyOf(many))]).nonzero()[0].tolist() == list(many)
     assert not mask(catalogue, [Condition("film:lang", AllOf(("a", "b")))]).any()
-
-
-def test_excluded_places_do_not_pass_and_unknown_ones_do_no_harm() -> None:
-    """Exclusions are by place; -1 takes nobody out."""
-    passing = np.ones(4, np.bool_)
-    exclude(passing, np.array([1, -1, 1], np.int64))
-    assert passing.tolist() == [True, False, True, True]
-    exclude(passing, np.zeros(0, np.int64))
-    assert passing.tolist() == [True, False, True, True]
 
 
 def test_a_mask_is_the_callers_own() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from recsvc.errors import ConfigError
 from recsvc.recommend.impression_queue import LOG_INTERVAL_S, ImpressionQueue, QueueSettings
-from recsvc.recommend.impressions import NoImpressions
 from tests.unit.online.held_reader import in_virtual_time, now, settle
 from tests.unit.recommend.shown import HeldSink, impression
 
@@ -225,11 +224,3 @@ def test_bounds_must_be_positive(name: str) -> None:
     """A queue without room is a mistake in the configuration."""
     with pytest.raises(ConfigError, match=name):
         QueueSettings(**{name: 0})
-
-
-async def test_no_impressions_keeps_nothing() -> None:
-    """The default sink takes everything and does nothing."""
-    sink = NoImpressions()
-    await sink.write([impression()])
-    await sink.close()
-    assert repr(sink) == "NoImpressions()"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc import FLOAT64, INT64_LIST, STRING_LIST, VECTOR
-from recsvc.online.answer import Answer, Column, Degraded, ServedView, Source, Status
+from recsvc.online.answer import Answer, Column, ServedView, Source, Status
 from recsvc.online.row import pack_strings
 from recsvc.online.row_values import Tails
 from recsvc.online.tail_column import TailColumn
@@ -20,7 +20,7 @@ from recsvc.recommend.item_rows import ItemRows
 NAMES = ["number", "constant", "vector", "tags", "genres"]
 
 
-def read(places: Sequence[int], *, flaws: Sequence[tuple[Degraded, str]] = (), same: bool = True) -> Answer:
+def read(places: Sequence[int], *, same: bool = True) -> Answer:
     """Return what a read of the items at ``places`` answers; each value, status and source tells its place.
 
     ``same``: the column "constant" is one value for all.
@@ -41,7 +41,7 @@ def read(places: Sequence[int], *, flaws: Sequence[tuple[Degraded, str]] = (), s
         "genres": TailColumn(genres, present, stored),
     }
     views = [ServedView("film", 1, np.zeros(n, np.int64)), ServedView("counts", 2, np.zeros(n, np.int64))]
-    return Answer(n, [(name, columns[name], 0) for name in NAMES], list(flaws), views)
+    return Answer(n, [(name, columns[name], 0) for name in NAMES], [], views)
 
 
 def shown(column: Column, n: int) -> list[tuple[Any, int, int]]:
@@ -90,13 +90,11 @@ def test_the_first_read_of_an_item_counts() -> None:
     assert column.values.tolist() == [3.0, 2.0, 1.0]
 
 
-def test_what_did_not_work_is_told_once() -> None:
-    """Flaws and views of all reads are told, each once."""
+def test_views_are_told_once() -> None:
+    """The views of all reads are told, each once, without times."""
     rows = ItemRows()
-    lost, corrupt = (Degraded.STORE_UNAVAILABLE, "film:v1"), (Degraded.CORRUPT_ROW, "film:v1")
-    rows.add(np.array([1]), read([1], flaws=[lost]))
-    rows.add(np.array([2]), read([2], flaws=[lost, corrupt]))
-    assert list(rows.degraded) == [lost, corrupt]
+    rows.add(np.array([1]), read([1]))
+    rows.add(np.array([2]), read([2]))
     assert [(v.name, v.version, len(v.event_micros)) for v in rows.views] == [("film", 1, 0), ("counts", 2, 0)]
 
 
@@ -113,7 +111,6 @@ def test_item_rows_show_how_many_they_are() -> None:
     rows = ItemRows()
     rows.add(np.array([1, 2]), read([1, 2]))
     assert repr(rows) == "ItemRows(2 items in 1 parts)"
-    assert list(rows.degraded) == []
 
 
 def test_no_columns_are_asked_of_items_that_were_not_read() -> None:

@@ -54,7 +54,7 @@ async def test_a_mirror_follows_what_is_written() -> None:
     await of.mirror.refresh()
     assert "a" not in of.allowed()
     assert (of.films.scans, of.counts.scans) == (1, 1)
-    assert before.id_texts(before.by_popularity) == ["b", "a"]
+    assert before.id_texts(before.ranked.order) == ["b", "a"]
 
 
 async def test_nothing_written_is_the_same_snapshot() -> None:
