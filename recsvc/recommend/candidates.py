@@ -12,8 +12,10 @@ from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.filling import first_of
+from recsvc.recommend.index.protocol import Allowed
 from recsvc.recommend.item_column import NumberColumn
 from recsvc.recommend.merge import Candidates
+from recsvc.recommend.quality_factor import Narrowing
 from recsvc.recommend.snapshot import Indexed, Snapshot
 from recsvc.recommend.user_facts import UserFacts
 from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToRecent, SimilarToSeeds
@@ -29,23 +31,31 @@ class MissingIndexError(RecsvcError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What sources look at. ``mask``: which places may come. ``seed``: of what is drawn at random."""
+    """What sources look at. ``allowed``: which places may come. ``seed``: of what is drawn at random.
+
+    ``narrowing``: how much of what is wanted of an index is searched for.
+    """
 
     snapshot: Snapshot
-    mask: Mask
+    allowed: Allowed
     facts: UserFacts
     seeds: Places
     seed: int
     now_micros: int
     created_at: str | None
+    narrowing: Narrowing
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Candidates, and for those that are like another item which place that one has."""
+    """Candidates, and for those that are like another item which place that one has.
+
+    ``narrowed``: there may be more of them that were not searched for.
+    """
 
     candidates: Candidates
     like: Mapping[int, int] = field(default_factory=dict)
+    narrowed: bool = False
 
 
 def find(source: CandidateSource, query: Query) -> Found | None:
@@ -71,18 +81,19 @@ def _nearest(source: Nearest, query: Query) -> Found | None:
     vector = query.facts.vector(source.query)
     if vector is None:
         return None
-    hits = _index(query, source.index).search(vector, source.candidates, query.mask)
-    return Found(Candidates(source.name, hits.places, hits.scores))
+    wanted = query.narrowing.of(source.candidates)
+    hits = _index(query, source.index).search(vector, wanted, query.allowed)
+    return Found(Candidates(source.name, hits.places, hits.scores), narrowed=len(hits) >= wanted < source.candidates)
 
 
 def _similar(source: SimilarToSeeds | SimilarToRecent, index: str, anchors: Places, query: Query) -> Found | None:
     """Search around each anchor; of an item that is near several the best score counts."""
     if not len(anchors):
         return None
-    indexed = _index(query, index)
+    indexed, wanted = _index(query, index), query.narrowing.of(source.candidates)
     vectors = indexed.vectors(anchors)
     found = [
-        (indexed.search(vector, source.candidates, query.mask), int(anchor))
+        (indexed.search(vector, wanted, query.allowed), int(anchor))
         for anchor, vector in zip(anchors, vectors, strict=True)
         if np.isfinite(vector).all() and vector.any()
     ]
@@ -94,9 +105,10 @@ def _similar(source: SimilarToSeeds | SimilarToRecent, index: str, anchors: Plac
     order = np.argsort(-scores, kind="stable")
     order = order[~np.isin(places[order], anchors)]
     _, first = np.unique(places[order], return_index=True)
-    best = order[np.sort(first)][: source.candidates]
+    best = order[np.sort(first)][:wanted]
     pairs = zip(places[best].tolist(), like[best].tolist(), strict=True)
-    return Found(Candidates(source.name, places[best], scores[best]), dict(pairs))
+    narrowed = wanted < source.candidates and any(len(hits) >= wanted for hits, _ in found)
+    return Found(Candidates(source.name, places[best], scores[best]), dict(pairs), narrowed=narrowed)
 
 
 def _popular(source: Popular, query: Query) -> Found:
@@ -106,7 +118,7 @@ def _popular(source: Popular, query: Query) -> Found:
     section 2.3. The order of what was drawn is that of popularity.
     """
     catalogue = query.snapshot.catalogue
-    pool = first_of(catalogue.ranked, query.mask, source.pool, among=_liked(source, query))
+    pool = first_of(catalogue.ranked, query.allowed.mask, source.pool, among=_liked(source, query))
     weights = np.maximum(catalogue.popularity[pool], 0.0) + 1e-9
     noise = np.random.default_rng(query.seed).gumbel(size=len(pool))
     drawn = np.sort(np.argsort(-(np.log(weights) + noise), kind="stable")[: source.candidates])
@@ -132,7 +144,7 @@ def _newest(source: Newest, query: Query) -> Found | None:
     since = query.now_micros - round(source.within.total_seconds() * 1e6)
     has_value = column.has_value
     low, high = float(since), float(query.now_micros)
-    places = first_of(created, query.mask, source.candidates, low=low, high=high, among=has_value.__getitem__)
+    places = first_of(created, query.allowed.mask, source.candidates, low=low, high=high, among=has_value.__getitem__)
     return Found(Candidates(source.name, places, created.values[places]))
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Mask
+from recsvc.recommend.index.protocol import Basis
 from recsvc.recommend.item_column import ItemColumn, StringColumn
 from recsvc.recommend.list_column import ListColumn
 from recsvc.recommend.masks import Masks
@@ -26,7 +27,7 @@ class Catalogue:
     * ``version``: grows with every change. ``generation``: as long as it stays, an item keeps its place, also after it
       was deleted and came back; new ones are appended.
     * ``ids``: canonical text of each place. ``exists``: which of them are items now; the others were deleted.
-    * ``allowed``: which may be recommended at all: they exist, and are available where the catalogue says what that is.
+    * ``basis``: which may be recommended at all: they exist, and are available where the catalogue says what that is.
     * ``columns``: by reference (``view:feature``). ``category``: the reference of that column, or None.
     * ``created``: all places by when they were created, the last first; None where the catalogue does not say that.
     * ``first_seen_micros``: when each was first put in (µs since 1970).
@@ -39,7 +40,7 @@ class Catalogue:
     generation: int
     ids: npt.NDArray[np.object_]
     exists: Mask
-    allowed: Mask
+    basis: Basis
     columns: Mapping[str, ItemColumn]
     ranked: Popularity
     created: Popularity | None
@@ -51,12 +52,17 @@ class Catalogue:
     masks: Masks = field(default_factory=Masks)
 
     def __repr__(self) -> str:
-        there, allowed = int(self.exists.sum()), int(self.allowed.sum())
-        return f"Catalogue({self.name!r}, version {self.version}.{self.generation}, {there} items, {allowed} allowed)"
+        there, allowed = int(self.exists.sum()), f"{self.basis.passing} allowed"
+        return f"Catalogue({self.name!r}, version {self.version}.{self.generation}, {there} items, {allowed})"
 
     def __len__(self) -> int:
         """How many places there are, those of deleted items included."""
         return len(self.ids)
+
+    @property
+    def allowed(self) -> Mask:
+        """Which may be recommended at all."""
+        return self.basis.mask
 
     @property
     def popularity(self) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ from recsvc.recommend.catalogue import UNKNOWN, Catalogue, category_column
 from recsvc.recommend.column_builder import DTYPES, SPARE, ColumnBuilder, NumberBuilder, StringBuilder, Values
 from recsvc.recommend.copy_on_write import CopyOnWrite, Places
 from recsvc.recommend.dictionary import NO_CODE, Mask
+from recsvc.recommend.index.protocol import Basis
 from recsvc.recommend.item_column import ItemColumn, NumberColumn
 from recsvc.recommend.list_builder import ListBuilder
 from recsvc.recommend.popularity import Popularity
@@ -93,21 +94,21 @@ class CatalogueBuilder:
         columns: dict[str, ItemColumn] = {reference: c.freeze() for reference, c in self._columns.items()}
         definition, available = self._definition, self._definition.available
         allowed = _allowed(exists, None if available is None else columns[available])
-        created = definition.created_at
+        passing, created = int(np.count_nonzero(allowed)), definition.created_at
         return Catalogue(
             name=definition.name,
             version=self._version,
             generation=self._generation,
             ids=self._ids.view(),
             exists=exists,
-            allowed=allowed,
+            basis=Basis(allowed, passing),
             columns=columns,
             ranked=self._ordered(definition.popularity, columns),
             created=None if created is None else self._ordered(created, columns),
             first_seen_micros=self._first_seen.view(),
             category=definition.category,
             category_codes=self._category_codes(columns, len(exists)),
-            unavailable=int(np.count_nonzero(exists)) - int(np.count_nonzero(allowed)),
+            unavailable=int(np.count_nonzero(exists)) - passing,
             index=self._index,
         )
 

@@ -1,4 +1,4 @@
-"""Masks of filters that were asked for before, kept as long as a snapshot of a catalogue is served."""
+"""Keeps what filters pass: those of placements come with every request, those of requests again and again."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from recsvc.recommend.dictionary import Mask
+from recsvc.recommend.index.protocol import Basis
 from recsvc.registry.conditions import Condition
 
-KEPT: Final = 8
-"""Masks; each has a byte for every item."""
-SEEN: Final = 256
-"""Filters that are remembered as asked for once: their masks are kept when they come again."""
-LONGEST: Final = 4_096
-"""Characters of filters that may be remembered."""
+KEPT: Final = 32
+"""Masks of one snapshot: as many bytes each as there are items."""
+SEEN: Final = 1_024
+"""Filters of requests that are remembered: what comes once may come again."""
+LONGEST: Final = 1_024
+"""Filters with more text than that are not remembered."""
+SPARE: Final = 4
+"""Copies of a mask that wait to be used again."""
 Make = Callable[[Sequence[Condition]], Mask]
 
 
@@ -26,8 +30,9 @@ class Masks:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Mask] = OrderedDict()
+        self._kept: OrderedDict[str, Basis] = OrderedDict()
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._spare: WeakKeyDictionary[Basis, list[Mask]] = WeakKeyDictionary()
         self._lock = Lock()  # not held while a mask is made: two threads may make the same one
 
     def __repr__(self) -> str:
@@ -35,41 +40,49 @@ class Masks:
 
     def has(self, own: Sequence[Condition], asked: Sequence[Condition]) -> bool:
         """Say whether the mask of all these is kept, so that ``get`` need not make it."""
-        return repr((*own, *asked)) in self._kept
+        return (not own and not asked) or repr((*own, *asked)) in self._kept
 
-    def get(self, own: Sequence[Condition], asked: Sequence[Condition], make: Make) -> Mask:
-        """Return which places pass all conditions, ``own`` of a placement and ``asked``; the caller's to change.
-
-        ``make`` returns it anew.
-        """
+    def get(self, own: Sequence[Condition], asked: Sequence[Condition], make: Make) -> Basis:
+        """Return which places pass all conditions, ``own`` of a placement and ``asked``; ``make`` makes a mask anew."""
         if not asked:
-            return self.of(own, make).copy()
+            return self.of(own, make)
         key = repr((*own, *asked))
         found = self._find(key)
         if found is not None:
-            return found.copy()
+            return found
         passing = make(asked)
         if own:
-            passing &= self.of(own, make)
-        if len(key) <= LONGEST and self._again(key):
-            self._keep(key, passing.copy())
-        return passing
+            passing &= self.of(own, make).mask
+        made = Basis.of(passing)
+        return self._keep(key, made) if len(key) <= LONGEST and self._again(key) else made
 
-    def of(self, own: Sequence[Condition], make: Make) -> Mask:
-        """Return which places pass the conditions of a placement: read-only, and kept."""
+    def of(self, own: Sequence[Condition], make: Make) -> Basis:
+        """Return which places pass the conditions of a placement; it is kept."""
         key = repr((*own,))
         found = self._find(key)
-        return self._keep(key, make(own)) if found is None else found
+        return self._keep(key, Basis.of(make(own))) if found is None else found
 
-    def _find(self, key: str) -> Mask | None:
+    def copy(self, basis: Basis) -> Mask:
+        """Return a copy of a mask, the caller's to change; to be given back as it came."""
+        with self._lock:
+            spare = self._spare.get(basis)
+            return spare.pop() if spare else basis.mask.copy()
+
+    def give_back(self, basis: Basis, mask: Mask) -> None:
+        """Take a copy of a mask that is as it was: to write a million bytes for each request takes long."""
+        with self._lock:
+            spare = self._spare.setdefault(basis, [])
+            if len(spare) < SPARE:
+                spare.append(mask)
+
+    def _find(self, key: str) -> Basis | None:
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
             return found
 
-    def _keep(self, key: str, passing: Mask) -> Mask:
-        passing.flags.writeable = False
+    def _keep(self, key: str, passing: Basis) -> Basis:
         with self._lock:
             self._kept[key] = passing
             if len(self._kept) > KEPT:

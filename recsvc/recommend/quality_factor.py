@@ -6,6 +6,7 @@ in time: a stochastic approximation of a quantile (H. Robbins, S. Monro: A Stoch
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 PERCENTILE: Final = 0.95
@@ -32,6 +33,23 @@ class QualityFactor:
         step = STEP_UP if seconds <= self._target_s else -STEP_UP * PERCENTILE / (1 - PERCENTILE)
         self.value = min(1.0, max(LEAST, self.value + step))
 
-    def of(self, candidates: int, least: int) -> int:
-        """Return how many of the candidates are ranked: at least ``least``, as many as the slate has."""
-        return max(min(least, candidates), round(candidates * self.value))
+    def narrowing(self, least: int) -> Narrowing:
+        """Return what the factor is to a slate of ``least`` items that begins now."""
+        return Narrowing(self.value, least)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """The part of the candidates that one slate looks for and ranks, and at least so many of them."""
+
+    factor: float
+    least: int
+
+    def of(self, candidates: int) -> int:
+        """Return how many of the candidates there are to be: at least ``least``, as many as the slate has."""
+        return max(min(self.least, candidates), round(candidates * self.factor))
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is so much that a slate says so."""
+        return self.factor < TOLD

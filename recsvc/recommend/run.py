@@ -21,7 +21,6 @@ from recsvc.recommend.item_reader import ItemReader, Times
 from recsvc.recommend.masking import Masking
 from recsvc.recommend.merge import Merged, Share, fuse
 from recsvc.recommend.ordering import Ordered, Ordering, boost
-from recsvc.recommend.quality_factor import TOLD
 from recsvc.recommend.replying import Made, Replying
 from recsvc.recommend.slate import compose_among
 from recsvc.recommend.slate_rules import CategoryCap, Rule, Rules, Slate, SourceQuota, Variety
@@ -59,6 +58,7 @@ class Run:
         self._masking = Masking(self._snapshot.catalogue)
         self._seed = of.around.random.getrandbits(64) if page is None else page.seed
         self._now_micros = of.around.now_micros()
+        self._narrowing = of.quality(self._placement.name).narrowing(self._asked.limit)
         self._degraded: dict[Degradation, None] = {}
         self._reader = ItemReader(reader, self._placement, self._asked, asks, self._flaw)
         ranker = None if self._placement.ranker is None else of.rankers.get(self._placement.ranker)
@@ -69,7 +69,14 @@ class Run:
         return f"Run({self._placement.name!r}, {self._masking!r})"
 
     async def slate(self) -> Recommendation:
-        """Make the slate."""
+        """Make the slate; once."""
+        try:
+            return await self._made()
+        finally:
+            # A search that is late may still look at the mask: nobody looks at what it finds.
+            self._masking.release()
+
+    async def _made(self) -> Recommendation:
         self._judge_age()
         facts = await self._reader.facts()
         query = await self._mask(facts)
@@ -124,21 +131,22 @@ class Run:
             masking.exclude("earlier_pages", await self._of.places_of_hashes(self._snapshot, self._page.returned))
         return Query(
             snapshot=self._snapshot,
-            mask=masking.mask,
+            allowed=masking.allowed,
             facts=facts,
             seeds=seeds[seeds != UNKNOWN],
             seed=self._seed,
             now_micros=self._now_micros,
             created_at=self._definition.created_at,
+            narrowing=self._narrowing,
         )
 
     def _merge(self, found: Sequence[Found]) -> Merged:
         shares = {s.name: Share(s.weight, s.candidates, s.quota) for s in self._placement.sources}
-        quality = self._of.quality(self._placement.name)
-        most = quality.of(self._placement.candidates, self._asked.limit)
+        narrowing = self._narrowing
+        most = narrowing.of(self._placement.candidates)
         merged = fuse([f.candidates for f in found], shares, self._masking.mask, most=most)
-        if len(merged.places) == most and quality.value < TOLD:
-            self._flaw(Degradation(Flaw.CANDIDATES_REDUCED, source=self._placement.name, factor=quality.value))
+        if narrowing.is_told and (len(merged.places) == most or any(f.narrowed for f in found)):
+            self._flaw(Degradation(Flaw.CANDIDATES_REDUCED, source=self._placement.name, factor=narrowing.factor))
         return merged
 
     def _pins(self) -> dict[int, int]:
@@ -182,7 +190,7 @@ class Run:
         make, masks = partial(mask, catalogue), catalogue.masks
         conditions = [[b.when] for b in placement.boosts]
         holds = [await self._aside(partial(masks.of, when, make), ready=masks.has(when, ())) for when in conditions]
-        return boost(ordered, placement.boosts, holds)
+        return boost(ordered, placement.boosts, [items.mask for items in holds])
 
     async def _aside(self, work: Callable[[], Answer], *, ready: bool) -> Answer:
         """Return what work gives that looks at every item: in a thread, unless these are few, or it is ``ready``."""

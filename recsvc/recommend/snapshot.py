@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from recsvc.recommend.catalogue import UNKNOWN, Catalogue
 from recsvc.recommend.copy_on_write import Places
-from recsvc.recommend.dictionary import Mask
-from recsvc.recommend.index.protocol import Hits, Renumbered, Renumbers, VectorIndex
+from recsvc.recommend.index.protocol import Allowed, Hits, Renumbered, Renumbers, VectorIndex
 from recsvc.recommend.index.table import NO_HITS
 
 Vector = NDArray[np.float32]
@@ -35,9 +34,9 @@ class Aligned:
     def __repr__(self) -> str:
         return f"Aligned({self._index!r})"
 
-    def search(self, query: Vector, k: int, allowed: Mask) -> Hits:
+    def search(self, query: Vector, k: int, allowed: Allowed) -> Hits:
         """See Renumbered. A hit that is no place of the index is UNKNOWN."""
-        own = allowed[self._places] & (self._places != UNKNOWN)
+        own = allowed.mask[self._places] & (self._places != UNKNOWN)
         hits = self._index.search(query, k, own)
         places = np.full(len(hits), UNKNOWN, np.int64)
         right = (hits.places >= 0) & (hits.places < len(self._places))  # -1 is how some say that there is no hit
@@ -91,12 +90,12 @@ class Indexed:
         places[[row for _, row in found]] = [place for place, _ in found]
         return self._with(self.index, places, len(catalogue), self.missing)
 
-    def search(self, query: Vector, k: int, mask: Mask) -> Hits:
-        """Return the ``k`` nearest of the items that ``mask`` (by place of the catalogue) permits, by such places.
+    def search(self, query: Vector, k: int, allowed: Allowed) -> Hits:
+        """Return the ``k`` nearest of the items that are ``allowed`` (by place of the catalogue), by such places.
 
         A hit that is no place of the index is UNKNOWN.
         """
-        return self.by_place.search(query, k, mask) if len(mask) else NO_HITS
+        return self.by_place.search(query, k, allowed) if len(allowed.mask) else NO_HITS
 
     def vectors(self, places: Places) -> Vector:
         """Return float32[m, d] vectors of items; a row of NaN for one without."""

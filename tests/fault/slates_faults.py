@@ -95,9 +95,9 @@ def faulty_find(now: Now) -> Callable[[CandidateSource, Query], Found | None]:
 
 def _spoiled(name: str, found: Found | None, query: Query) -> Found:
     """Put what no item is, what must not come and what comes twice between the candidates."""
-    size = len(query.mask)
+    size = len(query.allowed.mask)
     right = np.zeros(0, np.int64) if found is None else found.candidates.places[:50]
-    masked = np.flatnonzero(~query.mask)[:200]
+    masked = np.flatnonzero(~query.allowed.mask)[:200]
     strange = np.array([-1, -1, size, size + 1_000_000, -size - 5, np.iinfo(np.int64).max, np.iinfo(np.int64).min])
     places = np.concatenate([strange, masked, right, right, np.arange(20)]).astype(np.int64)
     scores = np.linspace(9.0, 1.0, len(places))

@@ -103,6 +103,18 @@ def score_places(table: VectorTable, asked: Question, places: NDArray[np.int64])
     return best_first(places, np.concatenate(found), asked.wanted) if found else NO_HITS
 
 
+def score_positions(
+    table: VectorTable,
+    asked: Question,
+    vectors: NDArray[np.float32],
+    places: NDArray[np.int32],
+    positions: NDArray[np.int64],
+) -> Hits:
+    """Answer a search from the rows of ``vectors`` at ``positions`` alone; ``places`` has the place of each row."""
+    found = scores(table.metric, asked.query, vectors.take(positions, axis=0))
+    return best_first(places[positions].astype(np.int64), found, asked.wanted)
+
+
 def _survivors(allowed: NDArray[np.bool_] | None, n: int) -> NDArray[np.int64]:
     return np.arange(n) if allowed is None else np.flatnonzero(allowed)
 

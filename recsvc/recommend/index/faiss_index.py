@@ -10,21 +10,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsvc.recommend.index.exact import answer_exactly, gather, score_places
+from recsvc.recommend.index.exact import answer_exactly, gather, score_positions
 from recsvc.recommend.index.leaders import Leaders
-from recsvc.recommend.index.lists import Lists
+from recsvc.recommend.index.lists import Lists, Survivors
 from recsvc.recommend.index.manifest import IvfManifest
 from recsvc.recommend.index.metric import Metric, rough_error
 from recsvc.recommend.index.numbering import Numbering
 from recsvc.recommend.index.planner import Planner
-from recsvc.recommend.index.protocol import Hits
+from recsvc.recommend.index.protocol import Allowed, Basis, Hits
 from recsvc.recommend.index.scale import Scale
-from recsvc.recommend.index.table import Question, VectorTable, question, renumbered_question
+from recsvc.recommend.index.table import Question, VectorTable, question, renumbered_question, with_mask
 
 VECTORS = "list_vectors.npy"
 CENTROIDS = "list_centroids.npy"
@@ -33,6 +34,20 @@ MEMBERS = "list_members.npy"
 STATS = "list_stats.npy"
 SHAPE = "list_shape.npy"
 SAMPLE = "list_sample.npy"
+
+
+class Near(NamedTuple):
+    """Of which lists a mask allows how many, that was made into another one by taking out ``taken`` places."""
+
+    survivors: Survivors
+    taken: int
+
+
+class Known(NamedTuple):
+    """What is known of a mask: how many places of the index it allows, and of which lists."""
+
+    passing: int
+    survivors: Survivors
 
 
 class FaissIndex:
@@ -102,11 +117,13 @@ class FaissIndex:
         """See Renumbers."""
         return RenumberedFaiss(self, self._own.renumbered(numbers, rows))
 
-    def _answer(self, asked: Question, numbering: Numbering) -> Hits:
-        """Answer a question whose mask is by these numbers; hits are by place."""
-        found = self._probe(asked, numbering)
+    def _answer(self, asked: Question, numbering: Numbering, near: Near | None = None) -> Hits:
+        """Answer a question whose mask is by these numbers; hits are by place. ``near``: of what it was made of."""
+        found = self._probe(asked, numbering, near)
         if found is not None:
-            return score_places(self._table, asked, found)
+            return score_positions(self._table, asked, self._by_list, self._lists.members, found)
+        if near is not None and asked.allowed is not None:
+            asked = with_mask(asked, numbering.indexed(asked.allowed))
         few = asked.allowed is not None and asked.passing < len(self) // 2
         if few and asked.allowed is not None:
             return answer_exactly(self._table, asked, numbering.places(asked.allowed))
@@ -114,8 +131,8 @@ class FaissIndex:
             asked = replace(asked, allowed=numbering.allowed(asked.allowed, numbering.numbers.astype(np.int32)))
         return answer_exactly(self._table, asked)
 
-    def _probe(self, asked: Question, numbering: Numbering) -> NDArray[np.int64] | None:
-        """Return the places int64[m] of what can be among the best by the lists; None: too few, or they are not asked.
+    def _probe(self, asked: Question, numbering: Numbering, near: Near | None = None) -> NDArray[np.int64] | None:
+        """Return where in lists stands what can be among the best: int64[m]; None: too few, or lists are not asked.
 
         More are returned than wanted: rough scores do not tell the last ones apart.
         """
@@ -124,7 +141,7 @@ class FaissIndex:
         point = self._scale.query(asked)
         if point is None:
             return None
-        positions = self._lists.positions(self._to_probe(point, asked, numbering))
+        positions = self._lists.positions(self._to_probe(point, asked, numbering, near))
         if asked.allowed is not None:
             positions = positions[numbering.allowed(asked.allowed, numbering.members[positions])]
         if len(positions) < asked.wanted:
@@ -132,17 +149,24 @@ class FaissIndex:
         error = rough_error(self.metric, asked.length, self._table.longest, self.dimension)
         leaders = Leaders(asked.wanted, margin=3.0 * error)
         gather(self.metric, asked.query, self._by_list, positions, leaders)
-        return self._lists.members[leaders.places()].astype(np.int64)
+        return leaders.places()
 
-    def _to_probe(self, point: NDArray[np.float32], asked: Question, numbering: Numbering) -> NDArray[np.int64]:
-        plan, lists, mask = self._planner, self._lists, asked.allowed
-        if mask is None:
-            survivors = lists.survivors(None)
-        else:
-            recount = partial(lists.recount, lambda at: numbering.allowed(mask, numbering.members[at]))
-            survivors = lists.survivors(numbering.allowed(mask, numbering.sample), recount)
+    def _to_probe(
+        self, point: NDArray[np.float32], asked: Question, numbering: Numbering, near: Near | None
+    ) -> NDArray[np.int64]:
+        plan, lists = self._planner, self._lists
+        # All that was taken out may be of what would be found.
+        survivors, taken = (self.survivors(asked.allowed, numbering), 0) if near is None else near
         step = plan.step(asked.passing, len(self))
-        return lists.to_probe(point, survivors, plan.best(asked.wanted), step, plan.least(asked.wanted))
+        return lists.to_probe(point, survivors, plan.best(asked.wanted) + taken, step, plan.least(asked.wanted) + taken)
+
+    def survivors(self, mask: NDArray[np.bool_] | None, numbering: Numbering) -> Survivors:
+        """Return how many of each list a mask by these numbers allows."""
+        lists = self._lists
+        if mask is None:
+            return lists.survivors(None)
+        recount = partial(lists.recount, lambda at: numbering.allowed(mask, numbering.members[at]))
+        return lists.survivors(numbering.allowed(mask, numbering.sample), recount)
 
     def save_lists(self, directory: Path) -> IvfManifest:
         """See Stored."""
@@ -167,12 +191,27 @@ class RenumberedFaiss:
     def __init__(self, index: FaissIndex, numbering: Numbering) -> None:
         self._index = index
         self._numbering = numbering
+        self._known: WeakKeyDictionary[Basis, Known] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"RenumberedFaiss({self._index!r}, {self._numbering!r})"
 
-    def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Hits:
+    def search(self, query: NDArray[np.float32], k: int, allowed: Allowed) -> Hits:
         """See Renumbered."""
-        table, numbering = self._index.table, self._numbering
-        asked = renumbered_question(table, query, k, numbering.indexed(allowed))
-        return numbering.renumber(self._index._answer(asked, numbering))  # noqa: SLF001 - one index, by other numbers
+        table, numbering, basis = self._index.table, self._numbering, allowed.basis
+        if basis is None or basis.passing - allowed.passing > k:
+            asked, near = renumbered_question(table, query, k, Allowed.by(numbering.indexed(allowed.mask))), None
+        else:
+            known = self._of(basis)
+            near = Near(known.survivors, basis.passing - allowed.passing)
+            # What was taken out may be no place of the index, so as many as this may pass, or fewer.
+            asked = renumbered_question(table, query, k, allowed.at_most(known.passing))
+        return numbering.renumber(self._index._answer(asked, numbering, near))  # noqa: SLF001 - one index, by other numbers
+
+    def _of(self, basis: Basis) -> Known:
+        known = self._known.get(basis)
+        if known is None:
+            mask = self._numbering.indexed(basis.mask)
+            known = Known(int(np.count_nonzero(mask)), self._index.survivors(mask, self._numbering))
+            self._known[basis] = known
+        return known

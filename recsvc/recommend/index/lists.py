@@ -25,12 +25,16 @@ SAMPLED: Final = 8
 """Vectors of each list on which survivors are counted: as bytes, one word of a processor."""
 _REACH: Final = 8.0
 """So many standard deviations from its mean no list has anything."""
+_REACH32: Final = np.float32(_REACH)
 _UPWARD: Final = 5.0
 """Beyond so many there is next to nothing."""
 _TOP: Final = 256
 _PRECISE: Final = 0.05
 """To so much of a standard deviation thresholds are found."""
-_HALVINGS: Final = 30
+_ROUNDS: Final = 30
+_MOST_TRIED: Final = 31
+_AT_ONCE: Final = 4_096
+_FROM_ONE: Final = np.arange(1.0, _MOST_TRIED + 1)
 _FAR: Final = 0.3
 """So many standard deviations of the lists' mean scores."""
 _DOUBT: Final = 0.02
@@ -182,7 +186,9 @@ class Lists:
 
     def expected(self, point: Floats, survivors: Survivors, best: float) -> Expected:
         """Say which lists hold the ``best`` of the survivors; those that hold next to none are left out."""
-        means, deviations = self.outlook(point)
+        return self._expected(*self.outlook(point), survivors, best)
+
+    def _expected(self, means: Floats, deviations: Floats, survivors: Survivors, best: float) -> Expected:
         far = self._lie_far(means, survivors.counts)
         order, rich = _rich(survivors.counts, means, deviations, best)
         if survivors.recount is not None:
@@ -206,12 +212,16 @@ class Lists:
 
     def to_probe(self, point: Floats, survivors: Survivors, best: float, step: Step, least: int) -> NDArray[np.int64]:
         """Return lists that hold a step's share of the ``best``, and at least so many survivors."""
-        order, held, far = self.expected(point, survivors, best)
+        means, deviations = self.outlook(point)
+        order, held, far = self._expected(means, deviations, survivors, best)
         enough = int(np.searchsorted(held, step.far if far else step.share)) + 1
         inside = np.cumsum(survivors.counts[order], dtype=np.float64)
-        if not len(inside) or inside[-1] < least:  # the best are few, or the sample has none at all
-            others = np.argsort(-self.outlook(point)[0])
-            order = np.concatenate([order, others[~np.isin(others, order)]])
+        for most in (_TOP, len(means)):
+            if len(inside) and inside[-1] >= least:
+                break
+            # The best are few, or the sample has none at all.
+            others = _highest(means, most + len(order))
+            order = np.concatenate([order, others[~_among(others, order, len(means))]])
             inside = np.cumsum(survivors.counts[order], dtype=np.float64)
         return order[: max(enough, int(np.searchsorted(inside, least)) + 1)]
 
@@ -229,21 +239,35 @@ def _rich(
     return near[some], rich[some]
 
 
-def _beyond(threshold: float, means: Floats, deviations: Floats) -> Floats:
-    """Return how much of each normal distribution lies beyond a threshold, as a formula has it that is quick.
+def _beyond(threshold: float | Floats, means: Floats, deviations: Floats) -> Floats:
+    """Return how much of each normal distribution lies beyond thresholds, as a formula has it that is quick.
 
     S. R. Bowling and others: A logistic approximation to the cumulative normal distribution, JIEM 2(1), 2009.
     """
-    z = np.clip((np.float32(threshold) - means) / deviations, -_REACH, _REACH)
+    z = np.minimum(np.maximum((np.float32(threshold) - means) / deviations, -_REACH32), _REACH32)
     odds = np.exp(z * (np.float32(1.5976) + np.float32(0.070565) * z * z))
     beyond: Floats = np.float32(1.0) / (np.float32(1.0) + odds)
     return beyond
 
 
+def _highest(means: Floats, most: int) -> NDArray[np.int64]:
+    """Return the lists of the ``most`` highest means, highest first."""
+    if len(means) <= most:
+        return np.argsort(-means)
+    top = np.argpartition(means, len(means) - most)[-most:]
+    return top[np.argsort(-means[top])]
+
+
+def _among(lists: NDArray[np.int64], others: NDArray[np.int64], count: int) -> Mask:
+    """Say which of ``lists`` are among ``others``, all below ``count``."""
+    marked = np.zeros(count, np.bool_)
+    marked[others] = True
+    return marked[lists]
+
+
 def _lower_bound(survivors: Floats, means: Floats, best: float) -> float:
     """Return a score above which there are at least ``best`` survivors: half of those of the lists that score more."""
-    top = np.argpartition(-means, _TOP)[:_TOP] if len(means) > _TOP else np.arange(len(means))
-    top = top[np.argsort(-means[top])]
+    top = _highest(means, _TOP)
     enough = int(np.searchsorted(np.cumsum(survivors[top], dtype=np.float64), 2.0 * best))
     return float(means[top[enough]]) if enough < len(top) else -math.inf
 
@@ -253,16 +277,19 @@ def _threshold(survivors: Floats, means: Floats, deviations: Floats, best: float
     low = max(low, float((means - np.float32(_REACH) * deviations).min(initial=0.0)))
     high = float((means + np.float32(_REACH) * deviations).max(initial=0.0))
     precise = _PRECISE * float(deviations.mean())
-    for _ in range(_HALVINGS):
+    for _ in range(_ROUNDS):
         if high - low <= precise:
             break
-        middle = (low + high) / 2
-        rich = survivors * _beyond(middle, means, deviations)
-        if float(rich.sum()) <= best:
-            high = middle
-            continue
-        low = middle
-        matter = np.flatnonzero(rich > _NOTHING)
-        if 2 * len(matter) < len(rich):  # from here on thresholds are higher still
-            survivors, means, deviations = survivors[matter], means[matter], deviations[matter]
+        # Of few lists many thresholds are tried at once: that takes as long as one.
+        number = min(_MOST_TRIED, max(1, _AT_ONCE // len(means)))
+        tried = low + (high - low) * (_FROM_ONE[:number] / (number + 1))
+        rich = survivors * _beyond(tried.astype(np.float32)[:, None], means, deviations)
+        below = int(np.count_nonzero(rich.sum(axis=1) > best))
+        if below < len(tried):
+            high = float(tried[below])
+        if below:
+            low = float(tried[below - 1])
+            matter = np.flatnonzero(rich[below - 1] > _NOTHING)
+            if 2 * len(matter) < len(means):  # from here on thresholds are higher still
+                survivors, means, deviations = survivors[matter], means[matter], deviations[matter]
     return low

@@ -65,11 +65,46 @@ class VectorIndex(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Basis:
+    """A mask that others are made of by taking out a few places: what an index knows of it does for these too.
+
+    ``mask`` never changes; ``passing`` is how many it allows.
+    """
+
+    mask: NDArray[np.bool_]
+    passing: int
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> Basis:
+        """Return a mask that nobody changes any more."""
+        mask.flags.writeable = False
+        return cls(mask, int(np.count_nonzero(mask)))
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Which places may be found, and how many these are. ``basis``: what a few were taken out of, None for nothing."""
+
+    mask: NDArray[np.bool_]
+    passing: int
+    basis: Basis | None = None
+
+    @classmethod
+    def by(cls, mask: NDArray[np.bool_]) -> Allowed:
+        """Return what a mask allows."""
+        return cls(mask, int(np.count_nonzero(mask)))
+
+    def at_most(self, passing: int) -> Allowed:
+        """Return the same, where no more than these are of any interest."""
+        return self if self.passing <= passing else Allowed(self.mask, passing, self.basis)
+
+
 class Renumbered(Protocol):
     """A vector index by other numbers than its own places, such as places of a catalogue."""
 
-    def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Hits:
-        """Search as VectorIndex does: ``allowed`` bool[size] and the places of hits are by those numbers."""
+    def search(self, query: NDArray[np.float32], k: int, allowed: Allowed) -> Hits:
+        """Search as VectorIndex does: ``allowed`` (bool[size]) and the places of hits are by those numbers."""
         ...
 
 

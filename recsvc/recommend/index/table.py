@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from recsvc.recommend.index.errors import BadIndexError, BadQueryError
 from recsvc.recommend.index.metric import LONGEST, Metric, lengths
-from recsvc.recommend.index.protocol import Hits
+from recsvc.recommend.index.protocol import Allowed, Hits
 
 _ROWS = 16_384
 """Rows that are looked at in one go: what is made of them in between stays small."""
@@ -82,11 +82,16 @@ def question(table: Dimensioned, query: ArrayLike, k: int, allowed: NDArray[np.b
     return Question(vector, length, min(k, passing), passing, None if everything else allowed)
 
 
-def renumbered_question(table: VectorTable, query: ArrayLike, k: int, allowed: NDArray[np.bool_]) -> Question:
-    """Check the arguments of a search by other numbers, of which ``allowed`` allows only such as have a place."""
+def renumbered_question(table: VectorTable, query: ArrayLike, k: int, allowed: Allowed) -> Question:
+    """Check the arguments of a search by other numbers."""
     vector, length = _checked(table, query, k)
+    return Question(vector, length, min(k, allowed.passing), allowed.passing, allowed.mask)
+
+
+def with_mask(asked: Question, allowed: NDArray[np.bool_]) -> Question:
+    """Return the same question with another mask."""
     passing = int(np.count_nonzero(allowed))
-    return Question(vector, length, min(k, passing), passing, allowed)
+    return replace(asked, wanted=min(asked.wanted, passing), passing=passing, allowed=allowed)
 
 
 def _checked(table: Dimensioned, query: ArrayLike, k: int) -> tuple[NDArray[np.float32], float]:

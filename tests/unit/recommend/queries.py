@@ -15,13 +15,15 @@ from recsvc.recommend.catalogue import Catalogue
 from recsvc.recommend.catalogue_builder import CatalogueBuilder
 from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.metric import Metric
-from recsvc.recommend.index.protocol import Hits
+from recsvc.recommend.index.protocol import Allowed, Hits
 from recsvc.recommend.index.table import vector_table
+from recsvc.recommend.quality_factor import Narrowing
 from recsvc.recommend.snapshot import Indexed, Snapshot
 from recsvc.recommend.user_facts import UserFacts
 from recsvc.registry.types import FeatureType
 from tests.unit.recommend.catalogue_model import DEFINITION, TYPES
 
+ALL = Narrowing(1.0, 0)
 NOW: Final = 1_800_000_000_000_000
 GENRES: Final = ("drama", "comedy", "crime")
 TASTE: Final = "user:taste"
@@ -83,17 +85,19 @@ def query(  # noqa: PLR0913  # what a test cares for
     seeds: Sequence[str] = (),
     seed: int = 20,
     index: Any = None,  # noqa: ANN401  # an index, or what stands for one
+    narrowing: Narrowing = ALL,
 ) -> Query:
     """Return a query with an index ``line`` of all items, where no other is given."""
     index = on_a_line(catalogue.ids.tolist()) if index is None else index
     return Query(
         snapshot=Snapshot(catalogue, {"line": Indexed.of(index, catalogue)}, 0.0),
-        mask=catalogue.allowed.copy() if mask is None else mask,
+        allowed=Allowed.by(catalogue.allowed.copy() if mask is None else mask),
         facts=user() if facts is None else facts,
         seeds=catalogue.places(seeds),
         seed=seed,
         now_micros=NOW,
         created_at="film:out",
+        narrowing=narrowing,
     )
 
 

@@ -12,8 +12,21 @@ from hypothesis import strategies as st
 
 from recsvc.recommend.candidates import Found, MissingIndexError, Query, find
 from recsvc.recommend.catalogue import UNKNOWN
+from recsvc.recommend.index.protocol import Allowed
+from recsvc.recommend.quality_factor import Narrowing
 from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToRecent, SimilarToSeeds
-from tests.unit.recommend.queries import NOW, RECENT, TASTE, ScriptedIndex, builder_of, name, on_a_line, query, user
+from tests.unit.recommend.queries import (
+    ALL,
+    NOW,
+    RECENT,
+    TASTE,
+    ScriptedIndex,
+    builder_of,
+    name,
+    on_a_line,
+    query,
+    user,
+)
 
 NEAREST = Nearest("near", "line", TASTE, candidates=3)
 SEEDS = SimilarToSeeds("seeds", "line", candidates=4)
@@ -105,6 +118,24 @@ def test_what_is_like_an_item_without_a_vector_is_not_known() -> None:
     found = find(SEEDS, asked)
     assert set(found.like.values() if found else ()) == {5}
     assert find(SEEDS, replace(asked, seeds=np.array([1]))) is None
+
+
+def test_a_narrowed_search_says_so() -> None:
+    """Of indexes only a part of the candidates is searched for; who may have missed some says so, and nobody else."""
+    catalogue = builder_of(20).snapshot()
+    asked = query(catalogue, seeds=["i2"], facts=user([4.1, 1.0], ["i9"]), narrowing=Narrowing(0.5, 1))
+    for source in (NEAREST, SEEDS, SIMILAR):
+        found = find(replace(source, candidates=4), asked)
+        assert found is not None
+        assert (len(found.candidates.places) <= 2, found.narrowed) == (True, True)
+        whole = find(replace(source, candidates=4), replace(asked, narrowing=ALL))
+        assert whole is not None
+        assert not whole.narrowed
+    few = np.arange(20) == 3
+    found = find(replace(NEAREST, candidates=4), replace(asked, allowed=Allowed.by(few)))
+    assert (ids(asked, found), found is not None and found.narrowed) == (["i3"], False)
+    for other in (POPULAR, NEWEST):
+        assert ids(asked, find(other, asked)) == ids(asked, find(other, replace(asked, narrowing=ALL)))
 
 
 def test_an_index_that_is_not_there_is_named() -> None:

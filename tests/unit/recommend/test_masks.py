@@ -32,8 +32,11 @@ def test_kept_masks_are_those_made_anew(
     catalogue = model.builder.snapshot()
     for own, others in asked * 3:
         found = catalogue.masks.get(own, others, partial(mask, catalogue))
-        assert found.tolist() == mask(catalogue, [*own, *others]).tolist()
-        found[:] = ~found
+        assert found.mask.tolist() == mask(catalogue, [*own, *others]).tolist()
+        assert found.passing == found.mask.sum()
+        copy = catalogue.masks.copy(found)
+        copy[:] = ~copy
+        assert catalogue.masks.copy(found).tolist() == found.mask.tolist()
 
 
 def test_masks_that_come_again_are_made_once() -> None:

@@ -16,16 +16,18 @@ TARGET_S = 0.05
 def test_late_slates_have_fewer_candidates_and_all_come_back() -> None:
     """It falls to the least while all are late, and is whole again when all are in time."""
     factor = QualityFactor(TARGET_S)
-    assert factor.of(500, 10) == 500
+    assert factor.narrowing(10).of(500) == 500
     for _ in range(1_000):
         factor.took(2 * TARGET_S)
     assert factor.value == LEAST
-    assert factor.of(500, 10) == 50
-    assert factor.of(500, 200) == 200
-    assert factor.of(5, 10) == 5
+    assert factor.narrowing(10).of(500) == 50
+    assert factor.narrowing(200).of(500) == 200
+    assert factor.narrowing(10).of(5) == 5
+    assert factor.narrowing(10).is_told
     for _ in range(1_000):
         factor.took(TARGET_S)
     assert factor.value == 1.0
+    assert not factor.narrowing(10).is_told
 
 
 @given(st.lists(st.floats(0, 1), max_size=200))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc.recommend.catalogue import UNKNOWN
+from recsvc.recommend.index.protocol import Allowed
 from recsvc.recommend.snapshot import Aligned, Indexed, Indexes
 from tests.unit.recommend.queries import ScriptedIndex, builder_of, name, on_a_line
 
@@ -21,7 +22,7 @@ def test_a_search_gives_places_of_the_catalogue(count: int, numbers: list[int], 
     indexed = Indexed.of(on_a_line([name(n) for n in numbers]), catalogue)
     mask = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), np.bool_)
     k = data.draw(st.integers(0, 25))
-    hits = indexed.search(HERE, k, mask)
+    hits = indexed.search(HERE, k, Allowed.by(mask))
     passing = sorted(n for n in numbers if n < count and mask[n])
     assert catalogue.id_texts(hits.places) == [name(n) for n in passing[:k]]
 
@@ -42,7 +43,7 @@ def test_rubbish_of_an_index_is_no_item() -> None:
     """Hits at places that the index has not are unknown, never another item."""
     catalogue = builder_of(3).snapshot()
     index = ScriptedIndex(["i2", "i9", "i0"], [-1, 0, 1, 2, 3, 99], [9, 8, 7, 6, 5, 4])
-    hits = Indexed.of(index, catalogue).search(HERE, 6, catalogue.allowed)
+    hits = Indexed.of(index, catalogue).search(HERE, 6, Allowed.by(catalogue.allowed))
     assert hits.places.tolist() == [UNKNOWN, 2, UNKNOWN, 0, UNKNOWN, UNKNOWN]
     assert hits.scores.tolist() == [9, 8, 7, 6, 5, 4]
 
@@ -50,8 +51,8 @@ def test_rubbish_of_an_index_is_no_item() -> None:
 def test_an_index_without_a_catalogue_finds_nothing() -> None:
     """Before a catalogue is loaded a search is an empty one, no error; so is one of an empty index."""
     empty, some = builder_of(0).snapshot(), builder_of(2).snapshot()
-    assert len(Indexed.of(on_a_line(["i0", "i1"]), empty).search(HERE, 5, empty.allowed)) == 0
-    assert len(Indexed.of(on_a_line([]), some).search(HERE, 5, some.allowed)) == 0
+    assert len(Indexed.of(on_a_line(["i0", "i1"]), empty).search(HERE, 5, Allowed.by(empty.allowed))) == 0
+    assert len(Indexed.of(on_a_line([]), some).search(HERE, 5, Allowed.by(some.allowed))) == 0
 
 
 def test_a_snapshot_keeps_its_catalogue_and_indexes() -> None:
@@ -65,7 +66,7 @@ def test_a_snapshot_keeps_its_catalogue_and_indexes() -> None:
     assert (before.age_s, after.age_s) == (1.5, None)
     assert [s.indexes["line"].index.version for s in (before, after)] == ["v1", "v2"]
     for snapshot, found in ((before, ["i0", "i1"]), (after, ["i0", "i1", "i2"])):
-        hits = snapshot.indexes["line"].search(HERE, 9, snapshot.catalogue.allowed)
+        hits = snapshot.indexes["line"].search(HERE, 9, Allowed.by(snapshot.catalogue.allowed))
         assert snapshot.catalogue.id_texts(hits.places) == found
 
 
@@ -78,7 +79,7 @@ def test_a_new_item_of_the_index_is_found_once_it_is_in_the_catalogue() -> None:
     assert indexes.snapshot(builder.snapshot(), 0.0).indexes["line"] is first.indexes["line"]
     builder.put("film", "i1", {"film:available": True}, 1)
     second = indexes.snapshot(builder.snapshot(), 0.0)
-    assert second.indexes["line"].search(HERE, 9, second.catalogue.allowed).places.tolist() == [0, 1]
+    assert second.indexes["line"].search(HERE, 9, Allowed.by(second.catalogue.allowed)).places.tolist() == [0, 1]
 
 
 def test_an_item_that_comes_back_is_found_again() -> None:
@@ -88,10 +89,10 @@ def test_an_item_that_comes_back_is_found_again() -> None:
         builder.delete(view, ["i0"])
     indexes = Indexes({"line": on_a_line(["i0", "i1"])})
     gone = indexes.snapshot(builder.snapshot(), 0.0)
-    assert gone.indexes["line"].search(HERE, 9, gone.catalogue.allowed).places.tolist() == [1]
+    assert gone.indexes["line"].search(HERE, 9, Allowed.by(gone.catalogue.allowed)).places.tolist() == [1]
     builder.put("film", "i0", {"film:available": True}, 1)
     back = indexes.snapshot(builder.snapshot(), 0.0)
-    assert back.indexes["line"].search(HERE, 9, back.catalogue.allowed).places.tolist() == [0, 1]
+    assert back.indexes["line"].search(HERE, 9, Allowed.by(back.catalogue.allowed)).places.tolist() == [0, 1]
 
 
 def test_places_that_moved_up_are_found_anew() -> None:
@@ -103,9 +104,9 @@ def test_places_that_moved_up_are_found_anew() -> None:
         builder.delete(view, [name(n) for n in range(2_400)])
     after = indexes.snapshot(builder.snapshot(), 0.0)
     assert after.catalogue.generation > before.catalogue.generation
-    hits = after.indexes["line"].search(HERE, 2, after.catalogue.allowed)
+    hits = after.indexes["line"].search(HERE, 2, Allowed.by(after.catalogue.allowed))
     assert after.catalogue.id_texts(hits.places) == ["i2400", "i2401"]
-    old = before.indexes["line"].search(HERE, 1, before.catalogue.allowed)
+    old = before.indexes["line"].search(HERE, 1, Allowed.by(before.catalogue.allowed))
     assert before.catalogue.id_texts(old.places) == ["i0"]
 
 
@@ -125,7 +126,7 @@ def test_an_index_that_grew_is_one_made_anew(before: int, more: int, numbers: li
     grown, anew = first.grown(catalogue), Indexed.of(index, catalogue)
     assert grown.places.tolist() == anew.places.tolist()
     assert grown.rows.tolist() == anew.rows.tolist()
-    hits = [indexed.search(HERE, 30, catalogue.allowed).places.tolist() for indexed in (grown, anew)]
+    hits = [indexed.search(HERE, 30, Allowed.by(catalogue.allowed)).places.tolist() for indexed in (grown, anew)]
     assert hits[0] == hits[1]
 
 

@@ -18,7 +18,7 @@ from recsvc.recommend.index.fit import FitSettings, fit_gathering, item_queries
 from recsvc.recommend.index.metric import Metric
 from recsvc.recommend.index.numbering import Numbering
 from recsvc.recommend.index.planner import Planner, Step
-from recsvc.recommend.index.protocol import Hits, VectorIndex
+from recsvc.recommend.index.protocol import Allowed, Basis, Hits, VectorIndex
 from recsvc.recommend.index.table import VectorTable, question, vector_table
 from tests.parts.vector_indexes import exact, planned, probing, queries_for
 from tests.unit.recommend.index.lines import line_of_lists
@@ -73,10 +73,40 @@ def test_other_numbers_find_the_same(data: st.DataObject) -> None:
     share, k = data.draw(st.sampled_from([0.0, 0.02, 0.3, 0.9, 1.0])), data.draw(st.sampled_from([0, 1, 20, 700]))
     allowed = np.random.default_rng(data.draw(st.integers(0, 99))).random(len(rows)) < share
     query = queries_for(index.table, 1, seed=data.draw(st.integers(0, 9)))[0]
-    found = index.renumbered(numbers, rows).search(query, k, allowed)
+    found = index.renumbered(numbers, rows).search(query, k, Allowed.by(allowed))
     plain = index.search(query, k, allowed[numbers] & (numbers >= 0))
     assert found.places.tolist() == numbers[plain.places].tolist()
     assert found.scores.tolist() == plain.scores.tolist()
+
+
+def test_what_is_known_of_a_mask_does_for_those_made_of_it() -> None:
+    """After some were taken out the best of the rest are found, whether these were many, few, or what was nearest."""
+    index, truth = _small(), ExactIndex(_small().table, version="truth")
+    numbers = np.arange(SMALL)[::-1].copy()
+    numbers[7] = -1
+    rows = np.full(SMALL, -1)
+    rows[numbers[numbers >= 0]] = np.flatnonzero(numbers >= 0)
+    renumbered = index.renumbered(numbers, rows)
+    rng = np.random.default_rng(11)
+    basis = Basis.of(rng.random(SMALL) < 0.8)
+    found_of_best = []
+    for query in queries_for(index.table, 30, seed=12):
+        for taken in (0, 3, 40, 200):
+            mask = basis.mask.copy()
+            own = mask[numbers] & (numbers >= 0)
+            nearest = truth.search(query, 2 * taken, own).places
+            mask[numbers[rng.choice(nearest, taken, replace=False)]] = False
+            allowed = Allowed(mask, int(mask.sum()), basis)
+            found = renumbered.search(query, 60, allowed).places
+            assert mask[found].all()
+            best = truth.search(query, 60, mask[numbers] & (numbers >= 0)).places
+            assert len(found) == len(best) == len(set(found.tolist()))
+            found_of_best.append(len(np.intersect1d(found, numbers[best])) / len(best))
+    assert np.mean(found_of_best) > 0.9
+    assert len(renumbered._known) == 1
+    few = np.zeros(SMALL, np.bool_)
+    few[:9] = True
+    assert len(renumbered.search(query, 60, Allowed(few, 9, Basis.of(few.copy())))) == 9
 
 
 SMALL = 1_500
