@@ -29,6 +29,11 @@ class Room:
         full = int(np.count_nonzero(self.left <= 0))
         return f"Room({len(self.left) - 1} categories, {full} of them full)"
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether everything has room."""
+        return self._codes is None
+
     def categories(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Look up the category codes of items: int64, in the shape of `places`; -1: none."""
         if self._codes is None:

@@ -15,11 +15,15 @@ _CODES: Final = ("statuses", "sources")
 
 
 class _Where(NamedTuple):
-    """Where some items are: the part of each, and its row there; ``part``: that of all, None where they differ."""
+    """Where some items are: the part of each, and its row there; ``part``: that of all, None where they differ.
+
+    ``whole``: they are all of that part, as they were read.
+    """
 
     parts: npt.NDArray[np.intp]
     rows: npt.NDArray[np.intp]
     part: int | None
+    whole: bool = False
 
 
 class ItemRows:
@@ -50,11 +54,15 @@ class ItemRows:
         if not names:  # nothing was read, of no item
             return []
         where = self._where(places)
+        if where.whole:
+            read = {name: column for name, column, _ in self._parts[0].columns}
+            return [(name, read[name]) for name in names]
         return [(name, self._column(name, where)) for name in names]
 
     def _where(self, places: Places) -> _Where:
         if self._places and np.array_equal(self._places[0][: len(places)], places):  # the candidates, as they were read
-            return _Where(np.zeros(len(places), np.intp), np.arange(len(places)), 0)
+            whole = len(places) == len(self._places[0])
+            return _Where(np.zeros(len(places), np.intp), np.arange(len(places)), 0, whole)
         every = np.concatenate([np.empty(0, np.int64), *self._places])
         known, first = np.unique(every, return_index=True)
         at = np.searchsorted(known, places)

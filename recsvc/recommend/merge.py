@@ -20,6 +20,8 @@ from recsvc.recommend.places import firsts
 
 K: Final = 60
 """The larger, the less the first ranks count above the next ones. The value of the paper, from its pilot runs."""
+_PLAIN: Final = 1e-300
+"""From this weight on the scores of two ranks differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ def fuse(found: Sequence[Candidates], shares: Mapping[str, Share], mask: NDArray
         places, scores, dropped[candidates.source] = usable(candidates, mask)
         budget = shares[candidates.source].budget
         lists.append((places[:budget], scores[:budget]))
+    if len(lists) == 1 and shares[sources[0]].weight >= _PLAIN:
+        return _alone(*lists[0], shares[sources[0]].weight, sources, dropped, most)
     items, ranks, source_scores = _table(lists)
     fused = _fused(ranks, np.array([shares[source].weight for source in sources]))
     reserved: NDArray[np.bool_] = (ranks > 0) & (
@@ -131,6 +135,20 @@ def fuse(found: Sequence[Candidates], shares: Mapping[str, Share], mask: NDArray
     )
     keep = _best(fused, np.any(reserved, axis=1), most)
     return Merged(items[keep], fused[keep], sources, ranks[keep], source_scores[keep], dropped)
+
+
+def _alone(  # noqa: PLR0913, PLR0917  # what a merged list has
+    places: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    weight: float,
+    sources: tuple[str, ...],
+    dropped: Mapping[str, Dropped],
+    most: int,
+) -> Merged:
+    """Return the list of the only source: its order stays."""
+    places, scores = places[:most], scores[:most]
+    ranks = np.arange(1, len(places) + 1, dtype=np.int32)
+    return Merged(places, weight / (K + ranks), sources, ranks[:, None], scores[:, None], dropped)
 
 
 def _check(sources: Sequence[str], shares: Mapping[str, Share]) -> None:
@@ -144,13 +162,13 @@ def _check(sources: Sequence[str], shares: Mapping[str, Share]) -> None:
 def usable(candidates: Candidates, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64], Dropped]:
     """Take out what is rubbish or masked; the order stays: places int64[c], scores float64[c], what was dropped."""
     places, scores = candidates.places.astype(np.int64), candidates.scores.astype(np.float64)
-    finite = np.isfinite(scores)
-    places, scores = places[finite], scores[finite]
-    first = firsts(places, len(mask))
-    places, scores = places[first], scores[first]
+    sound = np.isfinite(scores)
+    sound[sound] = firsts(places[sound], len(mask))
+    if not sound.all():
+        places, scores = places[sound], scores[sound]
     shown = mask[places]
-    rubbish, masked = len(candidates.places) - len(places), int(np.count_nonzero(~shown))
-    return places[shown], scores[shown], Dropped(rubbish, masked)
+    rubbish, masked = len(candidates.places) - len(places), len(places) - int(np.count_nonzero(shown))
+    return (places[shown], scores[shown], Dropped(rubbish, masked)) if masked else (places, scores, Dropped(rubbish))
 
 
 def _table(

@@ -14,8 +14,8 @@ PERCENTILE: Final = 0.95
 STEP_UP: Final = 0.001
 LEAST: Final = 0.1
 """Of the candidates, what is ranked however late slates are."""
-TOLD: Final = 0.99
-"""Below this a slate says that its candidates were reduced."""
+BEGINS: Final = 0.9
+"""From here on all candidates are looked for and ranked: some late slates, such as the first ones, mean nothing."""
 
 
 class QualityFactor:
@@ -35,7 +35,7 @@ class QualityFactor:
 
     def narrowing(self, least: int) -> Narrowing:
         """Return what the factor is to a slate of ``least`` items that begins now."""
-        return Narrowing(self.value, least)
+        return Narrowing(self.value if self.value < BEGINS else 1.0, least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,6 @@ class Narrowing:
         return max(min(self.least, candidates), round(candidates * self.factor))
 
     @property
-    def is_told(self) -> bool:
-        """Whether it is so much that a slate says so."""
-        return self.factor < TOLD
+    def is_less(self) -> bool:
+        """Whether there are to be fewer than all, which a slate says."""
+        return self.factor < 1.0

@@ -145,7 +145,7 @@ class Run:
         narrowing = self._narrowing
         most = narrowing.of(self._placement.candidates)
         merged = fuse([f.candidates for f in found], shares, self._masking.mask, most=most)
-        if narrowing.is_told and (len(merged.places) == most or any(f.narrowed for f in found)):
+        if narrowing.is_less and (len(merged.places) == most or any(f.narrowed for f in found)):
             self._flaw(Degradation(Flaw.CANDIDATES_REDUCED, source=self._placement.name, factor=narrowing.factor))
         return merged
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recsvc.errors import RecsvcError
 from recsvc.recommend.caps import Room
-from recsvc.recommend.diversity import preference
+from recsvc.recommend.diversity import InOrder, preference
 from recsvc.recommend.filling import Filler
 from recsvc.recommend.places import firsts
 from recsvc.recommend.quotas import Reserve
@@ -155,6 +155,12 @@ class _Draft:
         picked: list[int] = []
         categories = room.categories(self._candidates)
         self._reserve.hold(self._open, categories, room.left, slots)
+        if room.is_endless and not self._reserve.held and isinstance(self._prefer, InOrder):
+            picked = np.flatnonzero(self._open)[:slots].tolist()
+            self._open[picked] = False
+            for row in picked:
+                self._take(row)
+            return picked
         while len(picked) < slots:
             may = self._open & (room.left[categories] > 0)
             if not may.any():

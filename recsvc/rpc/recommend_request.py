@@ -182,6 +182,8 @@ def _context(
 
 def _filters(call: _Call, placement: Placement, given: Sequence[pb.Filter]) -> tuple[Condition, ...]:
     """Return the conditions, checked against what the placement's catalogue keeps."""
+    if not given:
+        return ()
     registry = call.registry
     definition = registry.catalogues[placement.catalogue]
     filterable = {r: feature_type(registry, r) for r in definition.filterable if r in kept_references(definition)}

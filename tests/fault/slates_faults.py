@@ -218,6 +218,11 @@ class FaultyRanker:
         """See Ranker."""
         return self._inner.explains
 
+    @property
+    def is_quick(self) -> bool:
+        """See Ranker: it may hang."""
+        return False
+
     def rank(self, matrix: Floats, names: Sequence[str]) -> Floats:
         """See Ranker; not so while it is to fail."""
         fault = self._now.faults.ranker

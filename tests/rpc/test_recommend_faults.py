@@ -190,6 +190,7 @@ class TestRanker:
             return np.zeros(len(matrix))
 
         monkeypatch.setattr(inner, "rank", hang)
+        monkeypatch.setattr(inner, "is_quick", False)  # as of any model that is not arithmetic of our own
         try:
             data = pb.RecommendRequest(placement="home", **ALL).SerializeToString()
             reply = pb.RecommendResponse.FromString(await shop.caller.raw(METHOD, data, 3.0))

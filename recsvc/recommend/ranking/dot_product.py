@@ -39,6 +39,7 @@ class DotProductRanker:
     """Scores a row by the dot product of its two vectors; 0 where one of them is missing or not finite."""
 
     explains: Final = Explains.NOTHING
+    is_quick: Final = True
 
     def __init__(self, card: ModelCard) -> None:
         self._card = card

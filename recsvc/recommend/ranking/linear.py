@@ -68,6 +68,8 @@ class LinearModel:
 class LinearRanker:
     """Scores rows by a LinearModel."""
 
+    is_quick: Final = True
+
     def __init__(self, card: ModelCard, model: LinearModel) -> None:
         self._card = card
         self._model = model
@@ -97,8 +99,10 @@ class LinearRanker:
         """Return what each feature of each row adds. No BLAS: it would start threads, and sum by the number of rows."""
         self._card.check(matrix, names)
         with np.errstate(over="ignore", invalid="ignore"):
-            filled = np.where(np.isfinite(matrix), matrix, self._means)
-            added: Floats = (filled - self._means) / self._scales * self._weights
+            added: Floats = matrix - self._means
+            added[~np.isfinite(matrix)] = 0.0
+            added /= self._scales
+            added *= self._weights
         return added
 
 

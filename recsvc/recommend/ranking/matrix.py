@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from recsvc.online.answer import Column
+from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.ranking.card import SCALARS, Floats, width
 from recsvc.recommend.ranking.errors import RankerError
 from recsvc.registry.types import Kind
@@ -20,14 +21,18 @@ def matrix(columns: Sequence[Column], rows: int) -> Floats:
 
     Raises RankerError for a column of strings or of lists, or of another length.
     """
-    # column by column in memory, as the values come
-    filled = np.empty((sum(width(c.type) for c in columns), rows)).T
-    begin = 0
     for place, column in enumerate(columns):
-        end = begin + width(column.type)
         _check(column, place, rows)
-        _fill(filled[:, begin:end], column)
-        begin = end
+    # column by column in memory, as the values come
+    if all(column.values.shape == (rows,) for column in columns):
+        filled = np.array([column.values for column in columns], np.float64).reshape(len(columns), rows).T
+    else:
+        filled = np.empty((sum(width(c.type) for c in columns), rows)).T
+        for part, column in _parts(columns):
+            filled[:, part] = column.values.reshape(len(column), -1)
+    for (part, _), lacking in zip(_parts(columns), _lacking(columns), strict=True):
+        if lacking is not None:
+            filled[lacking if len(lacking) > 1 else slice(None), part] = np.nan
     return filled
 
 
@@ -38,11 +43,23 @@ def _check(column: Column, place: int, rows: int) -> None:
         raise RankerError(f"column {place} has {len(column)} values; it must have {rows}, or 1 for all rows")
 
 
-def _fill(into: Floats, column: Column) -> None:
-    """Write a column's values to its part (rows × width) of a matrix."""
-    if not len(column):
-        return
-    into[:] = column.values.reshape(len(column), -1)
-    there = column.has_value()
-    if not there.all():
-        into[~there if len(there) > 1 else slice(None)] = np.nan
+def _parts(columns: Sequence[Column]) -> Iterator[tuple[slice, Column]]:
+    """Yield columns with their parts of the matrix; not those without values."""
+    begin = 0
+    for column in columns:
+        end = begin + width(column.type)
+        if len(column):
+            yield slice(begin, end), column
+        begin = end
+
+
+def _lacking(columns: Sequence[Column]) -> Iterator[Mask | None]:
+    """Yield for each column with values which of them there are not (one for all); None: all are there."""
+    known: dict[tuple[int, int], Mask | None] = {}  # columns of one view often share their statuses and sources
+    for column in columns:
+        if len(column):
+            key = id(column.statuses), id(column.sources)
+            if key not in known:
+                there = column.has_value()
+                known[key] = None if there.all() else ~there
+            yield known[key]

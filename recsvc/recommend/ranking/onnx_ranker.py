@@ -28,6 +28,7 @@ class OnnxRanker:
     """
 
     explains: Final = Explains.NOTHING
+    is_quick: Final = False
 
     def __init__(self, card: ModelCard, model: OnnxModel) -> None:
         try:

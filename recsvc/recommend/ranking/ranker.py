@@ -61,6 +61,11 @@ class Ranker(Protocol):
         """What its contributions add up to."""
         ...
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether it scores some hundred rows in less time than it takes to hand them to a thread, and cannot hang."""
+        ...
+
     def rank(self, matrix: Floats, names: Sequence[str]) -> Floats:
         """Return a score for each row (float64[n], higher is better), which depends on that row alone.
 

@@ -23,11 +23,11 @@ def test_late_slates_have_fewer_candidates_and_all_come_back() -> None:
     assert factor.narrowing(10).of(500) == 50
     assert factor.narrowing(200).of(500) == 200
     assert factor.narrowing(10).of(5) == 5
-    assert factor.narrowing(10).is_told
+    assert factor.narrowing(10).is_less
     for _ in range(1_000):
         factor.took(TARGET_S)
     assert factor.value == 1.0
-    assert not factor.narrowing(10).is_told
+    assert not factor.narrowing(10).is_less
 
 
 @given(st.lists(st.floats(0, 1), max_size=200))
@@ -37,6 +37,16 @@ def test_it_stays_within_its_bounds(times: list[float]) -> None:
     for seconds in times:
         factor.took(seconds)
         assert LEAST <= factor.value <= 1.0
+
+
+def test_some_late_slates_reduce_nothing() -> None:
+    """A server's first slates may be late; the candidates of the next are all there, until more are late."""
+    factor = QualityFactor(TARGET_S)
+    for late in range(1, 20):
+        factor.took(2 * TARGET_S)
+        narrowing = factor.narrowing(10)
+        assert narrowing.is_less == (late > 5)
+        assert (narrowing.of(500) < 500) == (late > 5)
 
 
 @pytest.mark.parametrize("late", [0.01, 0.2])

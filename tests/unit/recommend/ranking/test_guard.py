@@ -24,6 +24,7 @@ class Scripted:
     version = "1"
     service = "s"
     explains = Explains.SCORE
+    is_quick = False
 
     def __init__(self, act: Callable[[], Any]) -> None:
         self._act = act
