@@ -61,8 +61,13 @@ def compose_among(  # noqa: PLR0913  # as compose, and who may be in it
 ) -> Slate:
     """Compose what ``compose`` does where only ``known`` places (all of ``ranked`` and ``filler`` are) may be shown.
 
-    It costs by the number of those, not by that of all items.
+    It costs by the number of those, not by that of all items. No item is ranked twice.
     """
+    if not rules.pins and len(known) == len(ranked.places):  # nothing but what is ranked, in that order
+        own = replace(rules, cap=None if rules.cap is None else _among(rules.cap, ranked.places))
+        numbered = Ranked(np.arange(len(known)), ranked.scores)
+        slate = compose(numbered, mask[ranked.places], limit, filler=filler[:0], rules=own)
+        return replace(slate, places=ranked.places[slate.places])
     places = np.unique(known)
     own = replace(
         rules,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc.errors import RecsvcError
+from recsvc.recommend.places import firsts
 from recsvc.recommend.slate import compose, compose_among
 from recsvc.recommend.slate_rules import CategoryCap, Ranked, Rule, Rules, SourceQuota, Standing, Variety
 from tests.unit.recommend.slate_cases import Case, best_possible, cases, excess, keeps_quotas
@@ -246,6 +247,13 @@ def test_rules_that_do_not_fit_the_candidates_are_refused(rules: Rules, message:
         compose(ranked(0, 1), TEN, 2, filler=POPULAR, rules=rules)
 
 
+def _of_rows(rules: Rules, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Rules:
+    """Return the rules for some of the ranked items alone."""
+    quotas = [replace(quota, given=quota.given[rows]) for quota in rules.quotas]
+    variety = rules.variety and replace(rules.variety, vectors=rules.variety.vectors[rows])
+    return replace(rules, quotas=quotas, variety=variety)
+
+
 @given(cases())
 def test_among_what_is_known_a_slate_is_the_same(case: Case) -> None:
     """Composed in numbers of those items alone that were read, it is the slate that a mask of all items gives."""
@@ -254,14 +262,17 @@ def test_among_what_is_known_a_slate_is_the_same(case: Case) -> None:
     places = np.where(real, case.ranked.places, 0) if n else case.ranked.places[:0]
     if not n:
         return
-    ranked_here = Ranked(places, case.ranked.scores)
+    once = firsts(places, n)  # no item is ranked twice, here
+    rows = np.flatnonzero(once)
+    ranked_here, rules = Ranked(places[rows], case.ranked.scores[rows]), _of_rows(case.rules, rows)
+    places = places[rows]
     filler = case.filler[(case.filler >= 0) & (case.filler < n)]
     pins = np.array([p for p in case.rules.pins if 0 <= p < n and case.mask[p]], np.int64)
     known = np.concatenate([places, filler, pins])
     read = np.zeros(n, np.bool_)
     read[known] = case.mask[known]
-    plain = compose(ranked_here, read, case.limit, filler=filler, rules=case.rules)
-    among = compose_among(known, ranked_here, case.mask, case.limit, filler=filler, rules=case.rules)
+    plain = compose(ranked_here, read, case.limit, filler=filler, rules=rules)
+    among = compose_among(known, ranked_here, case.mask, case.limit, filler=filler, rules=rules)
     assert among.places.tolist() == plain.places.tolist()
     assert among.rows.tolist() == plain.rows.tolist()
     assert among.standings.tolist() == plain.standings.tolist()
