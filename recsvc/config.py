@@ -112,7 +112,7 @@ class Settings:
         " made up, and pages go on only on this server",
     )
     recommend_target_ms: int = _setting(
-        50, "how long a slate may take; while more than 5 % take longer, fewer candidates are ranked", minimum=1
+        50, "how long a slate may take; while more than 5 % take longer, they have fewer candidates", minimum=1
     )
     impressions_dir: str = _setting("", "directory for what was recommended, as rotating JSON lines; empty: not kept")
     experiment_overrides: str = _setting(

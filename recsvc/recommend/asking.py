@@ -76,10 +76,15 @@ async def in_time(
         return Flaw.SOURCE_FAILED
 
 
+def is_of_memory(source: CandidateSource) -> bool:
+    """Say whether a source finds its items in this process' memory, without an index."""
+    return isinstance(source, Popular | Newest)
+
+
 async def _ask(
     source: CandidateSource, query: Query, executors: Executors, left_s: float, counters: Counters
 ) -> Found | Degradation | None:
-    executor = executors.own if isinstance(source, Popular | Newest) else executors.searches
+    executor = executors.own if is_of_memory(source) else executors.searches
     wait_s = min(source.timeout.total_seconds(), left_s)
     try:
         found = await in_time(executor, wait_s, counters, source.name, lambda: find(source, query))

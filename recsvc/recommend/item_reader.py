@@ -15,7 +15,7 @@ from recsvc.recommend.catalogue import Catalogue
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.item_rows import ItemRows
 from recsvc.recommend.user_facts import UserFacts, references
-from recsvc.registry.placement import Placement
+from recsvc.registry.placement import CandidateSource, Placement
 from recsvc.registry.plan import ReadPlan
 from recsvc.registry.registry import Registry
 
@@ -55,12 +55,18 @@ class ItemReader:
         self.service = _outputs(reader.registry, placement.service)
         self.pairs = () if placement.allow_seen else tuple(placement.seen_pairs)
         titles = () if self.title is None else (self.title,)
-        self._named = tuple(dict.fromkeys((*self.service, *asked.features, *self.pairs, *titles)))
+        self._shown = (*asked.features, *self.pairs, *titles)
+        self._named = tuple(dict.fromkeys((*self.service, *self._shown)))
         if placement.user is None or asked.user is None:
             alone = {name for name in self._named if _of_items(reader.registry, name, self._item.join_key)}
             self._named = tuple(name for name in self._named if name in alone)
             self.service = self.service if alone.issuperset(self.service) else ()
             self.pairs = ()
+
+    def rank_nothing(self) -> None:
+        """Leave out what ranks items: there are none to be ranked."""
+        shown = set(self._shown)
+        self._named, self.service = tuple(name for name in self._named if name in shown), ()
 
     @property
     def registry(self) -> Registry:
@@ -75,9 +81,9 @@ class ItemReader:
         """The views that were read, each once, without times."""
         return list({(v.name, v.version): v for v in (*self._user_views, *self.rows.views)}.values())
 
-    async def facts(self) -> UserFacts:
-        """Return what the placement wants to know of the user."""
-        named, placement = references(self._placement), self._placement
+    async def facts(self, sources: Sequence[CandidateSource]) -> UserFacts:
+        """Return what the placement wants to know of the user, to ask ``sources`` of its own."""
+        named, placement = references(self._placement, sources), self._placement
         if not named or placement.user is None or self._asked.user is None:
             return UserFacts(None)
         ids = {placement.user.join_key: [self._asked.user]}

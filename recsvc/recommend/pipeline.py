@@ -25,11 +25,14 @@ from recsvc.recommend.ranking.guard import GuardedRanker
 from recsvc.recommend.run import Run
 from recsvc.recommend.snapshot import Indexes, Snapshot
 from recsvc.recommend.surroundings import Call, Surroundings
+from recsvc.recommend.turns import Turn, Turns
 
 TARGET_S: Final = 0.05
 """How long a slate may take."""
 WAITING_SHARE: Final = 0.8
 """Of the time to a call's deadline, what reads, sources and the model may take; the rest is for composing the slate."""
+PATIENCE: Final = 0.5
+"""Of the time that a slate may take: who waits longer for its turn does not search any more."""
 
 
 class Recommender:
@@ -56,6 +59,7 @@ class Recommender:
         self._hashes: dict[str, tuple[int, ItemHashes]] = {}
         self._target_s = target_s
         self._quality: dict[str, QualityFactor] = {}
+        self._turns: dict[str, Turns] = {}
 
     def __repr__(self) -> str:
         return f"Recommender({list(self._mirrors.values())}, {self._indexes!r}, {list(self.rankers)})"
@@ -69,10 +73,11 @@ class Recommender:
         kept = () if page is None else page.assignments
         unit = asked.user or asked.unit
         assigned = assign(asked.placement.experiments, unit, overrides=asked.overrides, kept=kept)
-        began = self.around.clock()
         waits_until = came + WAITING_SHARE * (until - came)
-        found = await Run(self, Call(asked, paged, page, assigned), reader, (came, waits_until)).slate()
-        self.quality(assigned.placement or asked.placement.name).took(self.around.clock() - began)
+        name = assigned.placement or asked.placement.name
+        turn = Turn(self._turns.setdefault(name, Turns(PATIENCE * self._target_s)))
+        found = await Run(self, Call(asked, paged, page, assigned), reader, (came, waits_until), turn).slate()
+        self.quality(name).took(self.around.clock() - came)
         if self.impressions is not None:
             self.impressions(_impression(asked, found, self.around.now_micros()))
         return found

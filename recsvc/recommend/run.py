@@ -11,7 +11,7 @@ import numpy as np
 
 from recsvc.online.features import FeatureReader
 from recsvc.recommend.asked import Degradation, Explain, Flaw, Recommendation
-from recsvc.recommend.asking import Vectors, ask_all, ask_vectors
+from recsvc.recommend.asking import Vectors, ask_all, ask_vectors, is_of_memory
 from recsvc.recommend.candidates import Found, Query
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
@@ -25,6 +25,7 @@ from recsvc.recommend.replying import Made, Replying
 from recsvc.recommend.slate import compose_among
 from recsvc.recommend.slate_rules import CategoryCap, Rule, Rules, Slate, SourceQuota, Variety
 from recsvc.recommend.surroundings import Call, Shared
+from recsvc.recommend.turns import Turn
 from recsvc.recommend.user_facts import UserFacts
 from recsvc.registry.placement import WhenStale
 
@@ -45,8 +46,9 @@ Answer = TypeVar("Answer")
 class Run:
     """One request on its way. ``times``: when it came, and by when it must be answered."""
 
-    def __init__(self, of: Shared, call: Call, reader: FeatureReader, times: tuple[float, float]) -> None:
+    def __init__(self, of: Shared, call: Call, reader: FeatureReader, times: tuple[float, float], turn: Turn) -> None:
         self._of = of
+        self._turn = turn
         self._asked, _, page, assigned = call
         self._page = page
         asks = Times(*times)
@@ -70,21 +72,27 @@ class Run:
 
     async def slate(self) -> Recommendation:
         """Make the slate; once."""
+        self._judge_age()
         try:
-            return await self._made()
+            async with self._turn.taken() as in_time:
+                return await self._made(in_time=in_time)
         finally:
             # A search that is late may still look at the mask: nobody looks at what it finds.
             self._masking.release()
 
-    async def _made(self) -> Recommendation:
-        self._judge_age()
-        facts = await self._reader.facts()
-        query = await self._mask(facts)
-        around = self._of.around
+    async def _made(self, *, in_time: bool) -> Recommendation:
+        """Make the slate; where there was no turn ``in_time``, without asking indexes."""
+        around, sources = self._of.around, self._placement.sources
+        asked = [source for source in sources if in_time or is_of_memory(source)]
+        for late in (source for source in sources if source not in asked):
+            self._flaw(Degradation(Flaw.SOURCE_TIMED_OUT, source=late.name))
+        query = await self._mask(await self._reader.facts(asked))
         left_s = self._until - around.clock()
-        found, failed = await ask_all(self._placement.sources, query, around.executors, left_s, around.counters)
+        found, failed = await ask_all(asked, query, around.executors, left_s, around.counters)
         self._degraded.update(dict.fromkeys(failed))
         merged = self._merge(found)
+        if not len(merged.places):
+            self._reader.rank_nothing()
         pins = self._pins()
         filler = self._filler(merged, pins)
         await self._read(np.concatenate([merged.places, self._passing(pins), filler]))
@@ -181,7 +189,9 @@ class Run:
 
     async def _read(self, places: Places) -> None:
         """Read what ranks items, what was asked of them, and whether the user has seen them."""
-        self._masking.exclude("seen_pairs", await self._reader.read(self._snapshot.catalogue, places))
+        async with self._turn.aside():
+            seen = await self._reader.read(self._snapshot.catalogue, places)
+        self._masking.exclude("seen_pairs", seen)
 
     async def _order(self, merged: Merged) -> Ordered:
         placement, catalogue = self._placement, self._snapshot.catalogue

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from recsvc.online.answer import Answer, Column
-from recsvc.registry.placement import Nearest, Placement, Popular, SimilarToRecent
+from recsvc.registry.placement import CandidateSource, Nearest, Placement, Popular, SimilarToRecent
 from recsvc.registry.types import Kind
 
 
-def references(placement: Placement) -> tuple[str, ...]:
-    """Return the features of the user that a placement needs before it asks its sources."""
+def references(placement: Placement, sources: Sequence[CandidateSource]) -> tuple[str, ...]:
+    """Return the features of the user that a placement needs before it asks ``sources`` of its own."""
     named: list[str | None] = [] if placement.allow_seen else [*placement.seen]
-    for source in placement.sources:
+    for source in sources:
         if isinstance(source, Nearest):
             named.append(source.query)
         elif isinstance(source, SimilarToRecent | Popular):

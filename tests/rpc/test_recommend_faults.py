@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,7 @@ from recsvc.app import running
 from recsvc.pb import serving_pb2 as pb
 from recsvc.recommend import asking
 from recsvc.recommend.candidates import Found, Query, find
+from recsvc.recommend.turns import Turns
 from recsvc.registry.placement import CandidateSource
 from tests.fault import slates_faults as kinds
 from tests.fault.slates_faults import Faults, FaultyIndex, FaultyRanker, Now, faulty_find
@@ -33,6 +35,7 @@ from tests.rpc.shop import (
     METHOD,
     POPULARITY,
     SCALES,
+    USERS,
     WEIGHTS,
     Shop,
     fill,
@@ -218,6 +221,25 @@ class TestQuality:
         for _ in range(1_000):
             quality.took(0.0)
         assert not flaws(await shop.slate("few", limit=10))
+
+    async def test_who_waits_too_long_for_a_turn_gets_a_slate_without_searches(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The slate is full, names each index source as late, and has what memory knows; the next is whole again."""
+        turns = shop.app._recommending.recommender._turns
+        monkeypatch.setitem(turns, "home", Turns(0.0, at_once=0))
+        reply = await shop.slate(**ALL)
+        assert set(names(reply)) == all_that_may_come()
+        assert flaws(reply) == {("SOURCE_TIMED_OUT", name) for name in ("near", "seeds", "recent")}
+        assert {source.source for item in reply.items for source in item.sources} == {"popular", "newest"}
+        assert reply.ranked_by == pb.RANKED_BY_MODEL
+        monkeypatch.setitem(turns, "modelled", Turns(0.0, at_once=0))
+        alone = await shop.slate("modelled", user_id="1", limit=500)
+        assert set(names(alone)) == AVAILABLE - {item for item, seen in USERS["1"].pairs.items() if seen}
+        assert alone.ranked_by == pb.RANKED_BY_POPULARITY
+        monkeypatch.setitem(turns, "home", Turns(60.0, at_once=1))
+        slates = await asyncio.gather(*(shop.slate(**ALL) for _ in range(20)))
+        assert not any(flaws(slate) for slate in slates)
 
 
 class TestColdUsers:

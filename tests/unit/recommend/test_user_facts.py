@@ -33,10 +33,11 @@ def test_a_placement_reads_what_its_sources_and_mask_need() -> None:
         Newest("new"),
     ]
     placement = Placement("home", "films", sources, user=Entity("user", "user_id"), seen=["user:seen", RECENT])
-    assert references(placement) == ("user:seen", RECENT, TASTE, "user:liked")
+    assert references(placement, sources) == ("user:seen", RECENT, TASTE, "user:liked")
     again = Placement("home", "films", sources, seen=["user:seen"], allow_seen=True)
-    assert references(again) == (TASTE, RECENT, "user:liked")
-    assert references(Placement("home", "films", [Newest("new")])) == ()
+    assert references(again, sources) == (TASTE, RECENT, "user:liked")
+    assert references(placement, sources[4:]) == ("user:seen", RECENT)
+    assert references(again, [Newest("new")]) == ()
 
 
 @pytest.mark.parametrize("facts", [UserFacts(None), UserFacts(answer({}))], ids=["anonymous", "nothing read"])
