@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,7 @@ class Catalogue:
 
         For what is kept as long as ``generation`` and the number of places stay, such as the places of an index.
         """
-        found = np.fromiter((self.index.get(text, UNKNOWN) for text in ids), np.int64, len(ids))
+        found = np.fromiter(map(self.index.get, ids, repeat(UNKNOWN)), np.int64, len(ids))
         found[found >= len(self)] = UNKNOWN  # the index is shared with younger snapshots
         return found
 

@@ -34,6 +34,8 @@ from recsvc.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
+PAUSE_S: Final = 0.005
+"""A thread that reads a new index, and finds its items, does so for one or two ms, and waits for so long."""
 INDEX_INTERVAL_S: Final = 5.0
 """How often it is looked whether another version of an index was published."""
 GRACE_S: Final = 5.0
@@ -106,10 +108,11 @@ class Recommending:
         Raises StoreUnavailableError, and serves what it served, where a catalogue that has changed cannot be read.
         """
         await self._mirrors.adopt(registry)
+        serves = self._watch is not None
         if self._watch is not None:
             await _ended(self._watch)
         names = sorted(set(_index_names(registry.placements.values())))
-        await self._reopen(names)
+        await self._reopen(names, _give_way if serves else _go_on)
         rankers = await asyncio.to_thread(self._models.load, registry)
         self.recommender = self._recommender(rankers)
         self._watch = asyncio.create_task(self._follow(names, registry))
@@ -141,25 +144,28 @@ class Recommending:
         while True:
             await asyncio.sleep(INDEX_INTERVAL_S)
             try:
-                await self._reopen(names)
+                await self._reopen(names, _give_way)
                 self.recommender.rankers = await asyncio.to_thread(self._models.load, registry)
             except Exception:  # whatever was published: what is served stays, and later versions are looked at
                 log.exception("indexes and models cannot be looked at")
 
-    async def _reopen(self, names: Iterable[str]) -> None:
-        """Take the newest version of each index; where it is bad, the one that was good stays."""
+    async def _reopen(self, names: Iterable[str], pause: Callable[[], None]) -> None:
+        """Take the newest version of each index; where it is bad, the one that was good stays.
+
+        ``pause`` is called every few milliseconds by the thread that reads it and finds its items.
+        """
         for name in names:
             if self._places.indexes is None:
                 self._tell(name, "there is no directory of indexes (--index-dir)")
                 continue
             root, serving = self._places.indexes / name, self._serving.get(name)
-            found = await asyncio.to_thread(reopen, root, serving, stores=self._stores)
+            found = await asyncio.to_thread(reopen, root, serving, stores=self._stores, pause=pause)
             if found.problem is not None or found.index is None:
                 self._tell(name, found.problem or f"nothing is published in {root}")
             if found.index is not None and found.index is not serving:
                 self._serving[name] = found.index
                 for mirror in self._mirrors.by_name.values():  # a million ids take a second to find
-                    await asyncio.to_thread(self._indexes.prepare, mirror.snapshot, {name: found.index}, _give_way)
+                    await asyncio.to_thread(self._indexes.prepare, mirror.snapshot, {name: found.index}, pause)
                 self._indexes.swap(name, found.index)
                 self._told.pop(name, None)
                 log.info("index %s: version %s is served", name, found.index.version)
@@ -172,8 +178,12 @@ class Recommending:
 
 
 def _give_way() -> None:
-    """Let the event loop have its turn: Python runs one thread at a time."""
-    time.sleep(0.001)
+    """Let requests have most of the time: Python runs one thread at a time."""
+    time.sleep(PAUSE_S)
+
+
+def _go_on() -> None:
+    """Take all the time there is: nobody is served yet."""
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -20,8 +20,8 @@ _State = tuple[str, int, int]
 """Version of an index, generation of a catalogue, and how many places that has."""
 _KEPT: Final = 3
 """What is remembered of an index: for what is served, what was, and what is being prepared."""
-_TURN: Final = 2_048
-"""Items that are looked up at a time: some two milliseconds."""
+_TURN: Final = 512
+"""Items that are looked up at a time: in half a millisecond."""
 
 
 class Aligned:
@@ -62,7 +62,7 @@ class Indexed:
     def of(cls, index: VectorIndex, catalogue: Catalogue, pause: Callable[[], object] = lambda: None) -> Indexed:
         """Find the items of an index in a catalogue, deleted ones too: they may come back to their place.
 
-        ``pause`` is called every few milliseconds, so that another thread can have its turn.
+        ``pause`` is called again and again, so that another thread can have its turn.
         """
         ids, left = index.ids, iter(index.ids)  # one after another: to look each up by its place takes longer
         parts = [np.empty(0, np.int64)]

@@ -22,7 +22,7 @@ from tests.bench.recommend_world import FIRST, SECOND
 from tests.bench.report import Expectation, Figures, Relation, Report, rounded, table
 
 KIND: Final = KINDS[0]
-LONG_S: Final = 25.0
+LONG_S: Final = 30.0
 """Of a burst, but where the benchmark itself is tested: the server looks, reads the files, and then serves them."""
 BRIEF_S: Final = 1.0
 TIMES: Final = 2.0

@@ -131,20 +131,27 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, pause: Callable[[], None] = lambda: None) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            pause()
     return digest.hexdigest()
 
 
-def open_index(directory: Path, *, checksums: bool = True, stores: VectorStores | None = None) -> Stored | RemoteIndex:
+def open_index(
+    directory: Path,
+    *,
+    checksums: bool = True,
+    stores: VectorStores | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> Stored | RemoteIndex:
     """Open an index directory, memory-mapped, and ask it its self-test.
 
     ``checksums=False`` compares sizes only: for workers, after the process that starts them has looked once; on a
-    damaged file of the right size faiss may crash. ``stores`` opens vectors that are in Redis. Raises BadIndexError
-    with one line that says what is wrong.
+    damaged file of the right size faiss may crash. ``stores`` opens vectors that are in Redis. ``pause`` is called
+    every few milliseconds. Raises BadIndexError with one line that says what is wrong.
     """
     about = manifests.read(directory)
     if about.version != directory.resolve().name:
@@ -152,10 +159,10 @@ def open_index(directory: Path, *, checksums: bool = True, stores: VectorStores 
     needed = {_ID_TEXT, _ID_ENDS, _QUERIES, _BEST} | ({_VECTORS} if about.redis is None else set())
     for name in sorted(needed - about.files.keys()):
         raise BadIndexError(f"index {directory}: the manifest does not list {name}; build the index anew")
-    _check_files(directory, about.files, checksums=checksums)
+    _check_files(directory, about.files, pause, checksums=checksums)
     try:
         index = _index(directory, about, stores)
-        found = _self_test(directory, about).recall(index)
+        found = _self_test(directory, about).recall(index, pause)
     except StoreUnavailableError as error:
         raise BadIndexError(f"index {directory}: {error}") from None
     if found < about.recall - SLACK:
@@ -186,7 +193,7 @@ def _remote(
     return RemoteIndex(facts, stores.open(vector_set(redis.name, facts)), version=about.version)
 
 
-def _check_files(directory: Path, files: Mapping[str, FileSum], *, checksums: bool) -> None:
+def _check_files(directory: Path, files: Mapping[str, FileSum], pause: Callable[[], None], *, checksums: bool) -> None:
     for name, expected in files.items():
         path = directory / name
         try:
@@ -195,7 +202,7 @@ def _check_files(directory: Path, files: Mapping[str, FileSum], *, checksums: bo
                 raise BadIndexError(
                     f"index {directory}: {name} has {size} bytes, the manifest says {expected.size}: copy it again"
                 )
-            if checksums and _sha256(path) != expected.sha256:
+            if checksums and _sha256(path, pause) != expected.sha256:
                 raise BadIndexError(f"index {directory}: {name} does not have the manifest's SHA-256: copy it again")
         except OSError as error:
             raise BadIndexError(f"index {directory}: cannot read {name}: {error.strerror}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +52,17 @@ def newest(root: Path) -> Path | None:
 
 
 def reopen(
-    root: Path, serving: VectorIndex | None, *, checksums: bool = True, stores: VectorStores | None = None
+    root: Path,
+    serving: VectorIndex | None,
+    *,
+    checksums: bool = True,
+    stores: VectorStores | None = None,
+    pause: Callable[[], None] = lambda: None,
 ) -> Reopened:
     """Open the published version unless it is the one that is served; keep the one that is served if it is bad.
 
     An index that was replaced goes when the last search lets go of it: its memory is only mapped. ``stores`` opens
-    vectors that are in Redis.
+    vectors that are in Redis, ``pause`` is called every few milliseconds.
     """
     try:
         directory = newest(root)
@@ -64,7 +70,7 @@ def reopen(
             return Reopened(serving, None if serving is None else f"index {root}: {CURRENT} is gone")
         if serving is not None and serving.version == directory.name:
             return Reopened(serving)
-        return Reopened(open_index(directory, checksums=checksums, stores=stores))
+        return Reopened(open_index(directory, checksums=checksums, stores=stores, pause=pause))
     except BadIndexError as error:
         return Reopened(serving, str(error))
 

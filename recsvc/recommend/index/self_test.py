@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,13 +29,15 @@ class SelfTest:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def recall(self, index: VectorIndex) -> float:
-        """Return which share of the true best places the index finds; 1 where there is nothing to find."""
-        depth = self.best.shape[1]
-        found = sum(
-            len(np.intersect1d(index.search(query, depth).places, best, assume_unique=True))
-            for query, best in zip(self.queries, self.best, strict=True)
-        )
+    def recall(self, index: VectorIndex, pause: Callable[[], None] = lambda: None) -> float:
+        """Return which share of the true best places the index finds; 1 where there is nothing to find.
+
+        ``pause`` is called after each query.
+        """
+        depth, found = self.best.shape[1], 0
+        for query, best in zip(self.queries, self.best, strict=True):
+            found += len(np.intersect1d(index.search(query, depth).places, best, assume_unique=True))
+            pause()
         return found / self.best.size if self.best.size else 1.0
 
 
