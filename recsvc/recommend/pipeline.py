@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -57,9 +59,8 @@ class Recommender:
         self._mirrors = mirrors
         self._indexes = indexes
         self._hashes: dict[str, tuple[int, ItemHashes]] = {}
-        self._target_s = target_s
-        self._quality: dict[str, QualityFactor] = {}
-        self._turns: dict[str, Turns] = {}
+        self._quality = defaultdict[str, QualityFactor](partial(QualityFactor, target_s))
+        self._turns = defaultdict[str, Turns](partial(Turns, PATIENCE * target_s))
 
     def __repr__(self) -> str:
         return f"Recommender({list(self._mirrors.values())}, {self._indexes!r}, {list(self.rankers)})"
@@ -75,7 +76,7 @@ class Recommender:
         assigned = assign(asked.placement.experiments, unit, overrides=asked.overrides, kept=kept)
         waits_until = came + WAITING_SHARE * (until - came)
         name = assigned.placement or asked.placement.name
-        turn = Turn(self._turns.setdefault(name, Turns(PATIENCE * self._target_s)))
+        turn = Turn(self._turns[name])
         found = await Run(self, Call(asked, paged, page, assigned), reader, (came, waits_until), turn).slate()
         self.quality(name).took(self.around.clock() - came)
         if self.impressions is not None:
@@ -84,7 +85,7 @@ class Recommender:
 
     def quality(self, placement: str) -> QualityFactor:
         """Return the part of its candidates that a placement ranks now."""
-        return self._quality.setdefault(placement, QualityFactor(self._target_s))
+        return self._quality[placement]
 
     def snapshot(self, catalogue: str) -> Snapshot:
         """Return what a request sees of a catalogue and its indexes."""

@@ -34,12 +34,10 @@ FRESH_S: Final = 5.0
 FILL: Final = 500
 """How many items are looked at at once to fill a slate, at least: twice as many each time, up to FILL_MOST."""
 FILL_MOST: Final = 5_000
-AT_ONCE: Final = 16_384
+ON_THE_LOOP: Final = 16_384
 """A filter of so many items takes less than handing it to a thread."""
 CAP_ROUNDS: Final = 2
 """How often more items are looked at before a cap gives way: pins may be over it for good."""
-
-
 Answer = TypeVar("Answer")
 
 
@@ -83,9 +81,10 @@ class Run:
     async def _made(self, *, in_time: bool) -> Recommendation:
         """Make the slate; where there was no turn ``in_time``, without asking indexes."""
         around, sources = self._of.around, self._placement.sources
-        asked = [source for source in sources if in_time or is_of_memory(source)]
-        for late in (source for source in sources if source not in asked):
-            self._flaw(Degradation(Flaw.SOURCE_TIMED_OUT, source=late.name))
+        late = [] if in_time else [source for source in sources if not is_of_memory(source)]
+        for source in late:
+            self._flaw(Degradation(Flaw.SOURCE_TIMED_OUT, source=source.name))
+        asked = [source for source in sources if source not in late] if late else sources
         query = await self._mask(await self._reader.facts(asked))
         left_s = self._until - around.clock()
         found, failed = await ask_all(asked, query, around.executors, left_s, around.counters)
@@ -129,7 +128,7 @@ class Run:
         asked, masking, catalogue = self._asked, self._masking, self._snapshot.catalogue
         own, count = self._placement.filters, asked.explain is Explain.DIAGNOSTICS
         narrow = partial(masking.filter, own, asked.filters, count=count)
-        await self._aside(narrow, ready=not count and catalogue.masks.has(own, asked.filters))
+        await self._in_thread(narrow, ready=not count and catalogue.masks.has(own, asked.filters))
         seeds = catalogue.places(asked.seeds)
         masking.exclude("excluded", catalogue.places(asked.exclude))
         masking.exclude("seeds", seeds)
@@ -199,12 +198,12 @@ class Run:
         ordered = await self._ordering.order(merged, self._reader.rows, self._until, unknown=unknown)
         make, masks = partial(mask, catalogue), catalogue.masks
         conditions = [[b.when] for b in placement.boosts]
-        holds = [await self._aside(partial(masks.of, when, make), ready=masks.has(when, ())) for when in conditions]
+        holds = [await self._in_thread(partial(masks.of, when, make), ready=masks.has(when, ())) for when in conditions]
         return boost(ordered, placement.boosts, [items.mask for items in holds])
 
-    async def _aside(self, work: Callable[[], Answer], *, ready: bool) -> Answer:
+    async def _in_thread(self, work: Callable[[], Answer], *, ready: bool) -> Answer:
         """Return what work gives that looks at every item: in a thread, unless these are few, or it is ``ready``."""
-        if ready or len(self._snapshot.catalogue) <= AT_ONCE:
+        if ready or len(self._snapshot.catalogue) <= ON_THE_LOOP:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._of.around.executors.own, work)
 

@@ -98,21 +98,16 @@ def answer_exactly(table: VectorTable, asked: Question, passing: NDArray[np.int6
 
 def score_places(table: VectorTable, asked: Question, places: NDArray[np.int64]) -> Hits:
     """Answer a search from these places alone, whatever is allowed; no place may stand twice."""
-    blocks = (places[start : start + BLOCK] for start in range(0, len(places), BLOCK))
-    found = [scores(table.metric, asked.query, table.vectors.take(block, axis=0)) for block in blocks]
-    return best_first(places, np.concatenate(found), asked.wanted) if found else NO_HITS
+    return score_rows(table.metric, asked, table.vectors, places, places)
 
 
-def score_positions(
-    table: VectorTable,
-    asked: Question,
-    vectors: NDArray[np.float32],
-    places: NDArray[np.int32],
-    positions: NDArray[np.int64],
+def score_rows(
+    metric: Metric, asked: Question, vectors: NDArray[np.float32], rows: NDArray[np.int64], places: NDArray[np.int64]
 ) -> Hits:
-    """Answer a search from the rows of ``vectors`` at ``positions`` alone; ``places`` has the place of each row."""
-    found = scores(table.metric, asked.query, vectors.take(positions, axis=0))
-    return best_first(places[positions].astype(np.int64), found, asked.wanted)
+    """Answer a search from these rows of ``vectors`` alone; ``places`` has the place of each, no two the same."""
+    blocks = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+    found = [scores(metric, asked.query, vectors.take(block, axis=0)) for block in blocks]
+    return best_first(places, np.concatenate(found), asked.wanted) if found else NO_HITS
 
 
 def _survivors(allowed: NDArray[np.bool_] | None, n: int) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from recsvc.recommend.index.exact import answer_exactly, gather, score_positions
+from recsvc.recommend.index.exact import answer_exactly, gather, score_rows
 from recsvc.recommend.index.leaders import Leaders
 from recsvc.recommend.index.lists import Lists, Survivors
 from recsvc.recommend.index.manifest import IvfManifest
@@ -121,7 +121,8 @@ class FaissIndex:
         """Answer a question whose mask is by these numbers; hits are by place. ``near``: of what it was made of."""
         found = self._probe(asked, numbering, near)
         if found is not None:
-            return score_positions(self._table, asked, self._by_list, self._lists.members, found)
+            places = self._lists.members[found].astype(np.int64)
+            return score_rows(self.metric, asked, self._by_list, found, places)
         if near is not None and asked.allowed is not None:
             asked = with_mask(asked, numbering.indexed(asked.allowed))
         few = asked.allowed is not None and asked.passing < len(self) // 2

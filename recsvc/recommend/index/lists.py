@@ -25,7 +25,6 @@ SAMPLED: Final = 8
 """Vectors of each list on which survivors are counted: as bytes, one word of a processor."""
 _REACH: Final = 8.0
 """So many standard deviations from its mean no list has anything."""
-_REACH32: Final = np.float32(_REACH)
 _UPWARD: Final = 5.0
 """Beyond so many there is next to nothing."""
 _TOP: Final = 256
@@ -244,7 +243,7 @@ def _beyond(threshold: float | Floats, means: Floats, deviations: Floats) -> Flo
 
     S. R. Bowling and others: A logistic approximation to the cumulative normal distribution, JIEM 2(1), 2009.
     """
-    z = np.minimum(np.maximum((np.float32(threshold) - means) / deviations, -_REACH32), _REACH32)
+    z = np.minimum(np.maximum((np.float32(threshold) - means) / deviations, -_REACH), _REACH)
     odds = np.exp(z * (np.float32(1.5976) + np.float32(0.070565) * z * z))
     beyond: Floats = np.float32(1.0) / (np.float32(1.0) + odds)
     return beyond
