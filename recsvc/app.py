@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from recsvc import __version__
 from recsvc.config import Settings
-from recsvc.errors import ConfigError, DefinitionError, StoreUnavailableError
+from recsvc.errors import ConfigError, DefinitionError, StartupError, StoreUnavailableError
 from recsvc.online.breaker import BreakerSettings, Change, Mode
 from recsvc.online.by_node import Router
 from recsvc.online.chain import ChainSettings, NamedStore, ReadChain, Surroundings
@@ -24,6 +25,7 @@ from recsvc.online.features import FeatureReader
 from recsvc.online.policy import ViewPolicy
 from recsvc.online.reader import Chain
 from recsvc.online.redis_connect import ConnectionSettings, parse
+from recsvc.online.redis_info import RedisInfo
 from recsvc.online.redis_open import OpenRedis, OpenStore, open_redis
 from recsvc.online.redis_url import Topology
 from recsvc.online.redis_vector_sets import RedisVectorSets
@@ -39,7 +41,12 @@ from recsvc.rpc.handler import Calls, Handlers
 from recsvc.rpc.limits import Limits
 from recsvc.rpc.server import RpcServer
 from recsvc.rpc.servicer import ServingServicer
+from recsvc.telemetry import metrics as m
 from recsvc.telemetry.counters import Counters
+from recsvc.telemetry.id_hash import LEAST_KEY, id_hash
+from recsvc.telemetry.loop_lag import watch_loop
+from recsvc.telemetry.series import Point
+from recsvc.telemetry.setup import Telemetry, Wishes
 
 log = logging.getLogger(__name__)
 
@@ -63,22 +70,26 @@ async def running(settings: Settings, spec: str, registry: Registry | None = Non
     """
     if registry is None:
         registry = load_registry(spec)
-    counters = Counters(monotonic=time.monotonic)
+    telemetry = _telemetry(settings)
+    counters = Counters(monotonic=time.monotonic, calls=telemetry.calls)
     required = settings.redis_at_start == "required"
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(telemetry.close)
         opening = open_redis(settings.redis, connection_settings(settings), required=required)
         redis = await stack.enter_async_context(opening)
         store = await stack.enter_async_context(redis.reader(counters))
         chain = ReadChain(chain_settings(settings), _surroundings(counters), _behind(store, redis))
         stack.push_async_callback(chain.close)
-        sets = _vector_sets(redis)
+        sets = _vector_sets(redis, counters)
         if sets is not None:
             stack.callback(sets.close)
         recommending = _recommending(settings, redis, counters, sets)
         stack.push_async_callback(recommending.close)
         await recommending.adopt(registry)
         app = App(settings, spec, FeatureReaders(chain, counters, settings), registry, recommending)
+        app.metrics_page = telemetry.page
         await stack.enter_async_context(app.serving(redis))
+        telemetry.serves(app.address)
         yield app
 
 
@@ -124,17 +135,32 @@ class App:
         self._reader = readers.of(registry)
         calls = Calls()
         handlers = Handlers(
-            calls, default_deadline_s=settings.default_deadline_ms / 1000, margin_s=settings.deadline_margin_ms / 1000
+            calls,
+            readers.counters.calls,
+            default_deadline_s=settings.default_deadline_ms / 1000,
+            margin_s=settings.deadline_margin_ms / 1000,
         )
         servicer = ServingServicer(
             lambda: self._reader,
             _limits(settings),
             lambda: recommending.recommender,
             overrides=settings.experiment_overrides == "allowed",
+            hash_id=partial(id_hash, settings.id_hash_key) if settings.id_hash_key else None,
         )
         handler = servicer.generic_handler(handlers)
-        self._rpc = RpcServer(handler, calls, listen=settings.listen, max_request_bytes=settings.max_request_bytes)
+        self._rpc = RpcServer(
+            handler,
+            handlers.unknown(),
+            calls,
+            listen=settings.listen,
+            max_request_bytes=settings.max_request_bytes,
+        )
         self._reload_wanted = asyncio.Event()
+        self.metrics_page = ""
+        """Where metrics can be scraped, HOST:PORT; empty: nowhere."""
+        self._metrics = readers.counters.metrics
+        self._metrics[m.CALLS_ACTIVE].observe(lambda: [((), calls.under_way)])
+        self._metrics[m.FRESHNESS].observe(lambda: _freshness(self.registry))
 
     def __repr__(self) -> str:
         return f"App({self._rpc!r}, {self._reader!r}, {self._readers!r})"
@@ -154,6 +180,11 @@ class App:
         """Serve, and at the end stop so that no call that was taken is cut off."""
         await self._rpc.start()
         tasks = [asyncio.create_task(self._watch(redis)), asyncio.create_task(self._reload_when_wanted())]
+        if self._metrics.enabled:
+            tasks += [
+                asyncio.create_task(watch_loop(self._metrics)),
+                asyncio.create_task(RedisInfo(redis.client, self._metrics).watch()),
+            ]
         for task in tasks:
             task.add_done_callback(_log_failure)
         try:
@@ -214,6 +245,32 @@ class App:
             await asyncio.sleep(PING_INTERVAL_S)
 
 
+def _telemetry(settings: Settings) -> Telemetry:
+    """Return what measures, by the settings and OpenTelemetry's variables. Raises ConfigError and StartupError."""
+    if settings.id_hash_key and len(settings.id_hash_key) < LEAST_KEY:
+        raise ConfigError(f"--id-hash-key: it must have at least {LEAST_KEY} characters")
+    wishes = Wishes(
+        version=__version__,
+        metrics=settings.metrics == "on",
+        page=settings.metrics_listen,
+        late_s=settings.late_ms / 1000,
+        late_per_s=settings.late_per_s,
+        baggage=[name.strip() for name in settings.trace_baggage.split(",") if name.strip()],
+    )
+    try:
+        return Telemetry(wishes, random=random.Random())  # noqa: S311  # names traces, keeps no secret
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StartupError(f"--metrics-listen {settings.metrics_listen}: cannot listen there ({reason})") from error
+
+
+def _freshness(registry: Registry) -> list[Point]:
+    views = registry.views.values()
+    return [((view.label,), view.freshness.total_seconds()) for view in views if view.freshness is not None]
+
+
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("a background task ended", exc_info=error)
@@ -264,9 +321,9 @@ def _behind(store: OpenStore, redis: OpenRedis) -> NamedStore | Router:
     return store.router
 
 
-def _vector_sets(redis: OpenRedis) -> RedisVectorSets | None:
+def _vector_sets(redis: OpenRedis, counters: Counters) -> RedisVectorSets | None:
     """Return what opens indexes whose vectors are in the store; of a Cluster they cannot be searched."""
-    return None if parse(redis.url).topology is Topology.CLUSTER else RedisVectorSets(redis.url)
+    return None if parse(redis.url).topology is Topology.CLUSTER else RedisVectorSets(redis.url, calls=counters.calls)
 
 
 def _recommending(
@@ -294,7 +351,8 @@ def _surroundings(counters: Counters) -> Surroundings:
     def changed(change: Change) -> None:
         counters.breaker_changed(change.name, change.before, change.after, change.why)
 
-    return Surroundings(time.monotonic, random.Random(), changed)  # noqa: S311  # spreads times, keeps no secret
+    rng = random.Random()  # noqa: S311  # spreads times, keeps no secret
+    return Surroundings(time.monotonic, rng, changed, counters.metrics)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsvc.errors import ConfigError
+from recsvc.secret import Secret
 
 PREFIX: Final = "RECSVC_"
 
@@ -106,8 +107,8 @@ class Settings:
     max_request_bytes: int = _setting(1_048_576, "bytes that a request may have", minimum=1_024)
     index_dir: str = _setting("", "directory of vector indexes, one directory of versions for each; empty: none")
     model_dir: str = _setting("", "directory of model bundles, one directory for each; empty: none")
-    page_token_key: str = _setting(
-        "",
+    page_token_key: Secret = _setting(  # noqa: RUF009  # a field, as all others
+        Secret(),
         "secret of at least 16 characters that page tokens are signed with, the same on all replicas; empty: one is"
         " made up, and pages go on only on this server",
     )
@@ -122,7 +123,25 @@ class Settings:
     refuse_s: float = _setting(
         1.0, "after that: how long new calls get UNAVAILABLE before connections close", minimum=0
     )
+    metrics: str = _setting("on", "whether metrics are kept", choices=("on", "off"))
+    metrics_listen: str = _setting(
+        "", "HOST:PORT of a page for Prometheus, a port for each process; empty: none", address=True
+    )
+    late_ms: int = _setting(
+        100, "a call that takes longer leaves a span `recsvc.late`, where it was not sampled", minimum=1
+    )
+    late_per_s: int = _setting(10, "such spans a second, at most; 0: none", minimum=0)
+    id_hash_key: Secret = _setting(  # noqa: RUF009  # a field, as all others
+        Secret(),
+        "secret of at least 16 characters; with it spans have keyed hashes of ids (`recsvc hash-id`); empty: no ids",
+    )
+    trace_baggage: str = _setting(
+        "", "entries of callers' baggage that become attributes of spans, with commas between"
+    )
     log_level: str = _setting("info", "how much is logged", choices=("debug", "info", "warning", "error"))
+    log_format: str = _setting(
+        "auto", "how: text, JSON, or auto: text for a terminal, JSON for all else", choices=("auto", "json", "text")
+    )
 
 
 SETTINGS: Final[tuple[Field[Any], ...]] = fields(Settings)
@@ -186,18 +205,18 @@ def parse(setting: Field[Any], value: object, where: str) -> object:
     wanted: type[Any] = type(setting.default)
     parsed = _converted(value, wanted)
     if parsed is None:
-        shown = "" if wanted is str else f"{value!r} "  # what should be a text may hold a password
+        shown = "" if issubclass(wanted, str) else f"{value!r} "  # what should be a text may hold a password
         raise ConfigError(f"{where}: {shown}is not {_WANTED[wanted]}")
     minimum, choices = setting.metadata["minimum"], setting.metadata["choices"]
     if minimum is not None and not parsed >= minimum:
         raise ConfigError(f"{where}: {value!r} must be at least {minimum}")
     maximum = setting.metadata["maximum"] or _MAX_NUMBER
-    if wanted is not str and not parsed <= maximum:
+    if not issubclass(wanted, str) and not parsed <= maximum:
         raise ConfigError(f"{where}: {value!r} must be at most {maximum}")
     if choices and parsed not in choices:
         raise ConfigError(f"{where}: {value!r} must be one of {', '.join(choices)}")
-    if setting.metadata["address"] and not _is_address(parsed):
-        raise ConfigError(f"{where}: {value!r} is not HOST:PORT, such as {setting.default}")
+    if setting.metadata["address"] and parsed != setting.default and not _is_address(parsed):
+        raise ConfigError(f"{where}: {value!r} is not HOST:PORT, such as 127.0.0.1:50051")
     return parsed
 
 
@@ -205,7 +224,7 @@ def _converted(value: object, wanted: type[Any]) -> Any:  # noqa: ANN401  # of t
     """Return a value as TOML or a command line gives it in the type wanted; None where it is none of that type."""
     if isinstance(value, bool) or not isinstance(value, str | int | wanted):
         return None
-    if wanted is str and not isinstance(value, str):
+    if issubclass(wanted, str) and not isinstance(value, str):
         return None
     try:
         return wanted(value)
@@ -218,7 +237,7 @@ def _is_address(text: str) -> bool:
     return match is not None and int(match[2]) <= _MAX_PORT
 
 
-_WANTED: Final[dict[type, str]] = {int: "a whole number", float: "a number", str: "a text"}
+_WANTED: Final[dict[type, str]] = {int: "a whole number", float: "a number", str: "a text", Secret: "a text"}
 
 
 def markdown_table() -> str:

@@ -128,3 +128,9 @@ class MalformedRequestError(RequestError):
     """Bytes that are not a message of the method."""
 
     reason = "MALFORMED_REQUEST"
+
+
+class TraceError(RecsvcError):
+    """A trace that cannot be shown: it is not there, or what keeps traces does not answer as it should."""
+
+    reason = "TRACE"

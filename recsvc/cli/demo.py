@@ -22,13 +22,14 @@ from recsvc import config
 from recsvc.app import App, connection_settings, running
 from recsvc.cli.get import print_footer, print_row, text_of
 from recsvc.cli.recommend import print_slate
-from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, set_up_logging, stop_event
+from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, stop_event
 from recsvc.client import AsyncClient, Explain, FeatureBatch, Source, Status, any_of
 from recsvc.demo import definitions, placements, recommending
 from recsvc.demo.data import DemoData, open_data
 from recsvc.demo.synthetic import write_dataset
 from recsvc.online.redis_open import OpenRedis, open_redis
 from recsvc.rpc.listening import ensure_free
+from recsvc.telemetry import logs
 from recsvc.training.als import AlsParameters, train_als
 from recsvc.training.interactions import Interactions
 
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     settings = config.check(config.load(vars(args), environment=environment))
     if args.once and args.listen is None:
         settings = replace(settings, listen="127.0.0.1:0", lame_duck_s=0.0, refuse_s=0.0)
-    set_up_logging("warning" if args.log_level is None else settings.log_level)
+    logs.set_up("warning" if args.log_level is None else settings.log_level, settings.log_format)
     try:
         run_loop(_demo(settings, args.data, once=args.once))
     except asyncio.CancelledError:  # a signal came before it served

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from recsvc.cli.serve import cancel_on_signals, run_loop, set_up_logging
+from recsvc.cli.serve import cancel_on_signals, run_loop
 from recsvc.demo.synthetic import write_dataset
 from recsvc.errors import ConfigError
+from recsvc.telemetry import logs
 
 if TYPE_CHECKING:
     from recsvc.evaluation.data_set import DataSet
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_seeds(args.seeds)
     if not 1 <= args.k <= LARGEST_K:
         raise ConfigError(f"--k {args.k}: must be from 1 to {LARGEST_K}")
-    set_up_logging("warning")
+    logs.set_up("warning", "text")
     # Here, not above: training needs extras that other commands do without.
     from recsvc.evaluation.data_set import read_data_set  # noqa: PLC0415
 

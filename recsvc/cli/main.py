@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from recsvc import __version__
-from recsvc.cli import delete, demo, evaluate, get, index, load, recommend, registry, serve, train
+from recsvc.cli import delete, demo, evaluate, get, hash_id, index, load, recommend, registry, serve, top, trace, train
 from recsvc.errors import DefinitionError, RecsvcError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
-COMMANDS: Final = (demo, serve, get, recommend, registry, load, index, train, evaluate, delete)
+COMMANDS: Final = (demo, serve, get, recommend, registry, load, index, train, evaluate, delete, top, trace, hash_id)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

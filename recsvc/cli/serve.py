@@ -18,6 +18,7 @@ from recsvc import config
 from recsvc.app import App, running
 from recsvc.registry.loader import load
 from recsvc.registry.registry import Registry
+from recsvc.telemetry import logs
 
 _T = TypeVar("_T")
 SWITCH_S: Final = 0.0005
@@ -60,7 +61,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 then."""
     settings = config.check(config.load(vars(args), file=args.config))
-    set_up_logging(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_S)
     # Before the loop takes the signals: it is the user's code, and Ctrl-C must be able to end it.
     registry = load(args.definitions)
@@ -72,11 +73,6 @@ def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine on uvloop, which costs a fifth less CPU per call than asyncio's own loop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
-
-
-def set_up_logging(level: str) -> None:
-    """Send log lines to stderr."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
 
 
 async def _serve(settings: config.Settings, spec: str, registry: Registry) -> None:
@@ -108,6 +104,7 @@ def announcement(app: App) -> str:
     return (
         f"recsvc serves {len(registry.views)} views, {len(registry.services)} feature services"
         f" (registry {registry.fingerprint}) on {app.address}"
+        + (f"\nmetrics are at http://{app.metrics_page}/metrics" if app.metrics_page else "")
     )
 
 

@@ -44,10 +44,21 @@ class ByNode:
         self._closed = False
         self._lanes: dict[str, tuple[RowReader, Coalescer]] = {}
         self._left: list[Coalescer] = []  # of nodes that are gone, while something is under way
+        self._shed = 0  # of nodes that are gone
 
     def __repr__(self) -> str:
         lanes = {name: lane for name, (_, lane) in self._lanes.items()}
         return f"ByNode({lanes!r}, {len(self._left)} left)"
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait to be fetched, or are in flight, from all nodes."""
+        return sum(lane.waiting for _, lane in list(self._lanes.values()))
+
+    @property
+    def shed(self) -> int:
+        """How many rows were not fetched because too much was waiting."""
+        return self._shed + sum(lane.shed for _, lane in list(self._lanes.values()))
 
     async def fetch(self, wanted: Sequence[Wanted], until: float) -> list[Sequence[Row]]:
         """See Fetcher.fetch."""
@@ -104,7 +115,9 @@ class ByNode:
         """Let go of nodes that have left the cluster, ``name`` among them; a new reader is when some may have."""
         there = self._router.nodes() - {name}
         for gone in [n for n in self._lanes if n not in there]:
-            self._left.append(self._lanes.pop(gone)[1])
+            lane = self._lanes.pop(gone)[1]
+            self._shed += lane.shed
+            self._left.append(lane)
         self._left = [lane for lane in self._left if not lane.idle]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from recsvc.online.answer import UNREAD, Bytes, Row, Source, Unread
 from recsvc.online.reader import Fetcher, Span, ViewRows, Wanted
+from recsvc.telemetry import hop, names
 
 Copy = tuple[float, float, bytes | None]
 """When its fetch was sent, how much faster than the clock it ages, the row (None: there is none)."""
@@ -151,6 +152,8 @@ class CachingReader:
             hits += len(rows)
             found.append(ViewRows(rows, Source.CACHE))  # type: ignore[arg-type]  # a list of some Rows; nobody adds others
         self.hits += hits
+        if (measured := hop.sampled()) is not None:
+            measured.attributes[names.HITS] = hits
         return found
 
     async def read(self, spans: Sequence[Span], came: float, until: float) -> list[ViewRows]:
@@ -160,6 +163,7 @@ class CachingReader:
         """
         lookups = [_Lookup(span, self._cache, until) for span in spans]
         wanted = _wanted(lookups, came, until)
+        hop.lap(names.LOOKUP)
         fetched = await self._fetcher.fetch([w for w, _ in wanted], until) if wanted else []
         for (_, members), rows in zip(wanted, fetched, strict=True):
             at = 0
@@ -167,7 +171,11 @@ class CachingReader:
                 at = lookup.take(rows, at)
         missed = sum(len(lookup.missing) for lookup in lookups)
         self.misses += missed
-        self.hits += sum(len(span.keys) for span in spans) - missed
+        hits = sum(len(span.keys) for span in spans) - missed
+        self.hits += hits
+        if (measured := hop.sampled()) is not None:
+            measured.attributes[names.HITS] = hits
+            measured.attributes[names.MISSES] = missed
         now = self._clock()
         return [lookup.found(now, self._cache) for lookup in lookups]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
+from weakref import WeakValueDictionary
 
 from recsvc.online.breaker import Breaker, BreakerSettings, Change, State
 from recsvc.online.by_node import ByNode, Router
@@ -18,6 +19,8 @@ from recsvc.online.fallback import FallbackReader
 from recsvc.online.guard import Guarded
 from recsvc.online.reader import RowReader, Span, ViewRows
 from recsvc.online.retry import Retrying
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.series import Point
 
 SLACK_S: Final = 0.002
 """How long a call waits beyond the time that a fetch has: the fetch knows better how it ended."""
@@ -40,6 +43,7 @@ class Surroundings:
     clock: Callable[[], float]
     rng: Random
     on_change: Callable[[Change], None]
+    metrics: m.Metrics = field(default_factory=lambda: m.Metrics(enabled=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,12 @@ class ReadChain:
         """Read from one store, or from the nodes that a router knows."""
         self._settings = settings
         self._around = around
+        self._breakers: WeakValueDictionary[str, Breaker] = WeakValueDictionary()
         self._cache = RowCache(max_entries=settings.cache_entries, max_bytes=settings.cache_bytes, rng=around.rng)
         self._fetcher = self._lanes(store)
         caching = CachingReader(self._cache, self._fetcher, clock=around.clock)
         self._first = FallbackReader(caching, self._cache, clock=around.clock)
+        self._publish(around.metrics, caching)
 
     def __repr__(self) -> str:
         return f"ReadChain({self._first!r})"
@@ -82,6 +88,23 @@ class ReadChain:
         """End all fetches; whoever still waits gets Unread."""
         await self._fetcher.close()
 
+    def _publish(self, metrics: m.Metrics, caching: CachingReader) -> None:
+        """Let metrics read what all stages count."""
+        cache, first, fetcher = self._cache, self._first, self._fetcher
+        metrics[m.CACHE_LOOKUPS].observe(
+            lambda: [(("hit",), caching.hits), (("miss",), caching.misses), (("stale",), first.stale)]
+        )
+        metrics[m.CACHE_EVICTIONS].observe(lambda: [((), cache.evictions)])
+        metrics[m.CACHE_ROWS].observe(lambda: [((), len(cache))])
+        metrics[m.CACHE_BYTES].observe(lambda: [((), cache.bytes)])
+        metrics[m.FETCH_WAITING].observe(lambda: [((), fetcher.waiting)])
+        metrics[m.FETCH_SHED].observe(lambda: [((), fetcher.shed)])
+        metrics[m.BREAKER_STATE].observe(self._states)
+
+    def _states(self) -> list[Point]:
+        now, order = self._around.clock(), [State.CLOSED, State.HALF_OPEN, State.OPEN]
+        return [((name,), order.index(breaker.state(now))) for name, breaker in list(self._breakers.items())]
+
     def _lanes(self, store: NamedStore | Router) -> Coalescer | ByNode:
         if isinstance(store, NamedStore):
             return self._lane(store.name, store.reader)
@@ -98,4 +121,6 @@ class ReadChain:
             may_retry=lambda: breaker.state(around.clock()) is State.CLOSED,
             now=around.clock,
         )
-        return Coalescer(retrying, self._settings.coalesce, self._cache.keep, clock=around.clock)
+        self._breakers[name] = breaker
+        settings = self._settings.coalesce
+        return Coalescer(retrying, settings, self._cache.keep, clock=around.clock, metrics=around.metrics)

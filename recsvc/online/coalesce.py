@@ -21,6 +21,8 @@ from recsvc.online.answer import UNREAD, Row, Unread
 from recsvc.online.loop_turns import LOOK_TURNS, after_turns
 from recsvc.online.parcels import Call, Parcel
 from recsvc.online.reader import RowReader, Wanted
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.hop import CURRENT, Hop
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,13 @@ class Coalescer:
     """Fetches rows through ``reader``, one fetch per key at a time. ``sink`` gets all rows that may be kept."""
 
     def __init__(
-        self, reader: RowReader, settings: CoalesceSettings, sink: Sink, *, clock: Callable[[], float]
+        self,
+        reader: RowReader,
+        settings: CoalesceSettings,
+        sink: Sink,
+        *,
+        clock: Callable[[], float],
+        metrics: m.Metrics | None = None,
     ) -> None:
         self._reader = reader
         self._settings = settings
@@ -86,6 +94,9 @@ class Coalescer:
         self.fetched = 0
         self.joined = 0
         self.shed = 0
+        metrics = metrics or m.Metrics(enabled=False)
+        self._widths = metrics[m.FETCH_KEYS].histogram()
+        self._crowds = metrics[m.FETCH_CALLERS].histogram()
 
     def __repr__(self) -> str:
         return (
@@ -121,6 +132,8 @@ class Coalescer:
             self._turn = self._loop.call_soon(self._turn_over)
         call.counted = call.left > 0
         self._calls += call.counted
+        if call.counted:
+            call.begin_wait()
         return call
 
     async def finish(self, call: Call, until: float) -> None:
@@ -148,6 +161,7 @@ class Coalescer:
     def _count_out(self, call: Call) -> None:
         self._calls -= call.counted
         call.counted = False
+        call.end_wait()
 
     async def close(self) -> None:
         """End all fetches, and send no more; whoever waits gets Unread."""
@@ -160,6 +174,11 @@ class Coalescer:
         for handle in (self._turn, self._timer):
             if handle is not None:
                 handle.cancel()
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait to be fetched, or are in flight."""
+        return len(self._waiting) + len(self._flying)
 
     @property
     def idle(self) -> bool:
@@ -289,12 +308,19 @@ class Coalescer:
             for key in parcel.keys:
                 del self._waiting[key]
             self._flying.update(dict.fromkeys(parcel.keys, parcel))
+        calls = dict.fromkeys(call for parcel in parcels for call in parcel.calls)
+        hop = next((call.hop for call in calls if call.hop is not None and not call.future.done()), None)
+        for parcel in parcels:
+            parcel.hop = hop
+        self._widths.record(sum(len(parcel.keys) for parcel in parcels))
+        self._crowds.record(len(calls))
         until = parcels[0].missed_at + self._settings.timeout_s
-        task = self._loop.create_task(self._run(parcels, until))
+        task = self._loop.create_task(self._run(parcels, until, hop))
         self._fetches.add(task)
         task.add_done_callback(partial(self._ended, parcels))
 
-    async def _run(self, parcels: list[Parcel], until: float) -> None:
+    async def _run(self, parcels: list[Parcel], until: float, hop: Hop | None) -> None:
+        CURRENT.set(hop)  # what began this task is somebody's call, but not the one it is for
         keys = parcels[0].keys if len(parcels) == 1 else [k for p in parcels for k in p.keys]
         rows: Sequence[Row] = [UNREAD] * len(keys)
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -91,7 +91,9 @@ class ViewColumns:
         columns = {i: self._column(i, block, known) for i in read.columns}
         corrupt = places[block.corrupt].tolist()
         degraded = self._degraded(found.reasons, Degraded.CORRUPT_ROW if corrupt else None)
-        return Decoded(columns, event_micros, degraded, corrupt, block.reasons)
+        counts = np.bincount(statuses, minlength=len(Status) + 1).tolist()
+        defaulted = {status.name: counts[status] for status in Status if status > Status.NULL_VALUE and counts[status]}
+        return Decoded(columns, event_micros, degraded, corrupt, block.reasons, defaulted)
 
     def _states(self, block: Block, now_micros: int) -> Bytes:
         """Return what is known of each decoded row as a whole; rows without one lose their event time."""
@@ -137,10 +139,14 @@ def stand_in_of(view: FeatureView, index: int) -> StandIn:
 
 @dataclass(slots=True)
 class Decoded:
-    """One view's columns by feature index, its rows' event times, what did not work, which rows are corrupt, why."""
+    """One view's columns by feature index, its rows' event times, what did not work, which rows are corrupt, why.
+
+    ``defaulted``: how many rows answer with defaults, by the name of their status.
+    """
 
     columns: dict[int, Column]
     event_micros: npt.NDArray[np.int64]
     degraded: list[tuple[Degraded, str]]
     corrupt: list[int]
     reasons: list[str]
+    defaulted: Mapping[str, int] = field(default_factory=dict)

@@ -12,6 +12,7 @@ import numpy as np
 from recsvc.online.answer import Source, Unread
 from recsvc.online.cache import CachingReader, RowCache
 from recsvc.online.reader import Span, ViewRows
+from recsvc.telemetry import hop, names
 
 
 class FallbackReader:
@@ -34,9 +35,14 @@ class FallbackReader:
     async def read(self, spans: Sequence[Span], came: float, until: float) -> list[ViewRows]:
         """See Chain.read."""
         found = await self._inner.read(spans, came, until)
-        for span, rows in zip(spans, found, strict=True):
-            if rows.reasons:
-                self._stand_in(span, rows, self._clock())
+        if any(rows.reasons for rows in found):
+            stale = self.stale
+            for span, rows in zip(spans, found, strict=True):
+                if rows.reasons:
+                    self._stand_in(span, rows, self._clock())
+            if (measured := hop.sampled()) is not None:
+                measured.attributes[names.STALE] = self.stale - stale
+            hop.lap(names.FALLBACK)
         return found
 
     def _stand_in(self, span: Span, found: ViewRows, now: float) -> None:

@@ -17,11 +17,13 @@ from recsvc.online.keys import KeyMaker
 from recsvc.online.on_demand import compute, failed
 from recsvc.online.policy import ViewPolicy
 from recsvc.online.reader import Chain, Span, ViewRows
-from recsvc.online.row import RowCodec
+from recsvc.online.row import NO_TIME, RowCodec
 from recsvc.registry.model import FeatureView
 from recsvc.registry.plan import ComputedColumn, ReadPlan, StoredColumn, ViewRead
 from recsvc.registry.registry import Registry
+from recsvc.telemetry import hop, names
 from recsvc.telemetry.counters import Counters
+from recsvc.telemetry.rows import ServedRows
 
 ViewKey = tuple[str, int]
 PLANS_KEPT: Final = 1_024
@@ -103,6 +105,9 @@ class FeatureReader:
         self.now_micros = now_micros
         self.max_keys = max_keys
         self._views: dict[ViewKey, _View] = {k: _View(v, policy) for k, v in registry.views.items()}
+        self.served = {key: ServedRows(counters.metrics, view.label) for key, view in registry.views.items()}
+        """By view: what is counted of its rows in answers."""
+        self._looked_at = 0
         self._paths: dict[int, _Path] = {}
         self._columns: dict[ViewKey, ViewColumns] = {
             k: ViewColumns(v, RowCodec(registry.schemas[k])) for k, v in registry.views.items()
@@ -120,6 +125,8 @@ class FeatureReader:
         found = self.hit(reads, came)
         if found is None:
             found = await self.fetch(reads, came, until)
+        else:
+            hop.lap(names.LOOKUP)
         return self.answer(plan, request, reads, found)
 
     def reads(self, plan: ReadPlan, request: Request, *, younger_s: float = 0.0) -> Reads:
@@ -158,6 +165,7 @@ class FeatureReader:
         work = Work()
         for read, span, rows in zip(plan.reads, reads.spans, found, strict=True):
             self._take(work, read, span, rows, self._decode(read, rows, now))
+        hop.lap(names.DECODE)
         self._fill_slots(work, plan, request, reads)
         return self._answer(plan, request, work, reads, found)
 
@@ -174,6 +182,7 @@ class FeatureReader:
                 await turns.pause()
             self._take(work, read, span, rows, await joined(parts, turns))
             await turns.pause()
+        hop.lap(names.DECODE)
         self._fill_slots(work, plan, request, reads)
         return self._answer(plan, request, work, reads, found)
 
@@ -190,11 +199,24 @@ class FeatureReader:
 
     def _take(self, work: Work, read: ViewRead, span: Span, rows: ViewRows, decoded: Decoded) -> None:
         work.decoded.append(decoded)
-        work.degraded.update(dict.fromkeys(decoded.degraded))
+        if decoded.degraded:
+            work.degraded.update(dict.fromkeys(decoded.degraded))
+            for reason, label in decoded.degraded:
+                hop.degraded(reason.name, label)
+        self._count(read, rows, decoded)
         if len(decoded.corrupt):
             self._counters.corrupt(read.view.label, len(decoded.corrupt), decoded.reasons[0])
             for index in decoded.corrupt:
                 self._chain.forget(span.keys[index], cast("bytes", rows.rows[index]))
+
+    def _count(self, read: ViewRead, rows: ViewRows, decoded: Decoded) -> None:
+        """Count the rows of a view, and look at the age of one of them: another one each time."""
+        times = decoded.event_micros
+        self._looked_at += 1
+        at = int(times[self._looked_at % len(times)]) if len(times) else NO_TIME
+        stale = 0 if rows.stale_micros is None else int(np.count_nonzero(rows.stale_micros))
+        age = None if at == NO_TIME else self.now_micros() - at
+        self.served[read.view.name, read.view.version].rows(len(times), age, stale, decoded.defaulted)
 
     def _fill_slots(self, work: Work, plan: ReadPlan, request: Request, reads: Reads) -> None:
         stored, decoded = self._path_of(plan).stored, work.decoded
@@ -217,6 +239,7 @@ class FeatureReader:
                 work.slots.append(self._computed(work, slot, plan.column_rows(index, request.rows, varying)))
             else:
                 work.slots.append(request.context[slot.field.name])
+        hop.lap(names.COMPUTE)
 
     def _computed(self, work: Work, slot: ComputedColumn, n: int) -> Column:
         try:
@@ -224,6 +247,7 @@ class FeatureReader:
         except Exception as error:  # noqa: BLE001  # a user's function: anything can come out of it, and it costs its own column only
             self._counters.on_demand_failed(slot.name, error)
             work.degraded[Degraded.ON_DEMAND_FAILED, slot.view.label] = None
+            hop.degraded(Degraded.ON_DEMAND_FAILED.name, slot.view.label)
             return failed(slot.feature, n)
 
     def _answer(self, plan: ReadPlan, request: Request, work: Work, reads: Reads, found: Sequence[ViewRows]) -> Answer:

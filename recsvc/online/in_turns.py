@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -69,6 +70,7 @@ async def joined(parts: Sequence[tuple[int, Decoded]], turns: Turns) -> Decoded:
         degraded=list(dict.fromkeys(reason for part in all_parts for reason in part.degraded)),
         corrupt=[start + index for start, part in parts for index in part.corrupt],
         reasons=[reason for part in all_parts for reason in part.reasons],
+        defaulted=sum((Counter(part.defaulted) for part in all_parts), Counter()),
     )
 
 

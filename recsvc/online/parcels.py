@@ -7,15 +7,18 @@ import math
 from collections.abc import Sequence
 
 from recsvc.online.answer import UNREAD, Row, Unread
+from recsvc.telemetry import names
+from recsvc.telemetry.hop import CURRENT, Hop
 
 
 class Parcel:
     """Keys that were missed together and are fetched together, and the calls that wait for them.
 
     ``sent_at`` is infinite until the fetch is sent. ``then``: parcels of the same keys, for when this one is back.
+    ``hop``: of the first sampled call that waited when it was sent; commands are sent for that one.
     """
 
-    __slots__ = ("calls", "keep", "keys", "missed_at", "places", "rows", "sent_at", "size", "then")
+    __slots__ = ("calls", "hop", "keep", "keys", "missed_at", "places", "rows", "sent_at", "size", "then")
 
     def __init__(self, keys: Sequence[bytes], missed_at: float, size: int, *, keep: bool) -> None:
         self.keys = keys
@@ -23,6 +26,7 @@ class Parcel:
         self.size = size
         self.keep = keep
         self.sent_at = math.inf
+        self.hop: Hop | None = None
         self.rows: list[Row] | None = None
         self.calls: list[Call] = []
         self.then: list[Parcel] = []
@@ -43,15 +47,20 @@ class Parcel:
 
 
 class Call:
-    """One caller's wait: for each of its wants, where each key's row will be; ``left`` parcels are not there yet."""
+    """One caller's wait: for each of its wants, where each key's row will be; ``left`` parcels are not there yet.
 
-    __slots__ = ("began_at", "counted", "future", "left", "wants")
+    ``hop``: its span to be, while it waits.
+    """
+
+    __slots__ = ("_outer", "began_at", "counted", "future", "hop", "left", "wants")
 
     def __init__(self, future: asyncio.Future[None], began_at: float) -> None:
         self.future = future
         self.began_at = began_at
         self.counted = False
         self.left = 0
+        self.hop: Hop | None = None
+        self._outer: Hop | None = None
         self.wants: list[tuple[Sequence[bytes], Parcel | list[Parcel | Unread]]] = []
 
     def wait_for(self, parcel: Parcel) -> None:
@@ -65,9 +74,46 @@ class Call:
         if not self.future.done():
             self.future.set_result(None)
 
+    def begin_wait(self) -> None:
+        """Begin the hop of this wait, where something is measured."""
+        self._outer = CURRENT.get()
+        if self._outer is not None:
+            self.hop = self._outer.open(names.WAIT)
+
+    def end_wait(self) -> None:
+        """End it, with what the call waited for; only the first time counts."""
+        outer, self._outer = self._outer, None
+        if outer is None:
+            return
+        hop = self.hop
+        if hop is not None:
+            parcels = self._parcels()
+            joined = [p for p in parcels if p.missed_at < self.began_at]
+            hop.attributes[names.KEYS] = sum(_waits_for(keys, held) for keys, held in self.wants)
+            hop.attributes[names.CALLERS] = max(len(p.calls) for p in parcels)
+            hop.attributes[names.JOINED] = bool(joined)
+            if joined:
+                oldest = min(p.missed_at for p in joined)
+                hop.attributes[names.AGE_AT_JOIN] = round((self.began_at - oldest) * 1e6, 1)
+            hop.links = list(dict.fromkeys(place for p in parcels if p.hop is not None for place in p.hop.links))
+        outer.close(hop, names.WAIT)
+
+    def _parcels(self) -> list[Parcel]:
+        parcels: dict[Parcel, None] = {}
+        for _, held in self.wants:
+            if isinstance(held, Parcel):
+                parcels[held] = None
+            else:
+                parcels.update(dict.fromkeys(h for h in held if isinstance(h, Parcel)))
+        return list(parcels)
+
     def rows(self) -> list[Sequence[Row]]:
         """Return the rows of each want, as far as they are there."""
         return [_rows(keys, held) for keys, held in self.wants]
+
+
+def _waits_for(keys: Sequence[bytes], held: Parcel | list[Parcel | Unread]) -> int:
+    return len(keys) if isinstance(held, Parcel) else sum(isinstance(h, Parcel) for h in held)
 
 
 def _rows(keys: Sequence[bytes], held: Parcel | list[Parcel | Unread]) -> Sequence[Row]:

@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from recsvc.online.redis_channel import Channel
 from recsvc.online.redis_handshake import Handshake
+from recsvc.telemetry.calls import StorePlace
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence before the system asks, seconds between questions, and how many without an answer end it."""
@@ -25,6 +26,11 @@ OnLost = Callable[[Channel], None]
 
 class Dialer(Protocol):
     """Opens connections to one place."""
+
+    @property
+    def place(self) -> StorePlace:
+        """What the place is called in metrics and spans."""
+        ...
 
     async def open(self, on_lost: OnLost) -> Channel:
         """Open a connection and log in. Raises OSError (TimeoutError, ConnectionError, …) and RedisError."""
@@ -39,6 +45,11 @@ class TcpDialer:
     port: int
     handshake: Handshake
     tls: ssl.SSLContext | None = None
+
+    @property
+    def place(self) -> StorePlace:
+        """See Dialer."""
+        return StorePlace(self.host, str(self.port))
 
     async def open(self, on_lost: OnLost) -> Channel:
         """See Dialer."""
@@ -62,6 +73,11 @@ class UnixDialer:
     path: str
     handshake: Handshake
 
+    @property
+    def place(self) -> StorePlace:
+        """See Dialer."""
+        return StorePlace(self.path, "")
+
     async def open(self, on_lost: OnLost) -> Channel:
         """See Dialer."""
         loop = asyncio.get_running_loop()
@@ -77,6 +93,11 @@ class SentinelDialer:
     pool: SentinelConnectionPool
     handshake: Handshake
     tls: ssl.SSLContext | None = None
+
+    @property
+    def place(self) -> StorePlace:
+        """See Dialer."""
+        return StorePlace(self.pool.service_name, "")
 
     async def open(self, on_lost: OnLost) -> Channel:
         """See Dialer."""

@@ -16,7 +16,9 @@ from recsvc.online.redis_dial import TcpDialer
 from recsvc.online.redis_moved import Follower
 from recsvc.online.redis_pool import FAILURES, ChannelPool
 from recsvc.online.redis_slots import SLOTS, SlotMap
-from recsvc.online.redis_store import RedisNodeStore, reason
+from recsvc.online.redis_store import RedisNodeStore, reason, usage
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.hop import CURRENT
 
 if TYPE_CHECKING:
     from redis.asyncio import RedisCluster
@@ -64,6 +66,7 @@ class ClusterNodes:
         self._looked_at = -math.inf
         self._next_look = 0.0
         self._turn = 0
+        counters.metrics[m.CONNECTIONS].observe(lambda: usage({n: s.pool for n, s in self._stores.copy().items()}))
 
     def __repr__(self) -> str:
         return f"ClusterNodes({self._slots!r}, {list(self._stores.values())})"
@@ -103,7 +106,7 @@ class ClusterNodes:
         if store is None:
             host, _, port = name.rpartition(":")
             dialer = TcpDialer(host, int(port), self._kwargs["handshake"], self._kwargs.get("tls"))
-            pool = ChannelPool(dialer, limit=self._connections)
+            pool = ChannelPool(dialer, limit=self._connections, calls=self._counters.calls)
             store = RedisNodeStore(name, pool, Follower(name, self._ask, self._moved), self._failed)
             self._stores[name] = store
         return store
@@ -122,8 +125,8 @@ class ClusterNodes:
             await asyncio.gather(self._look, return_exceptions=True)
         await asyncio.gather(*(store.pool.close() for store in [*self._stores.values(), *self._retired]))
 
-    async def _ask(self, name: str, commands: bytes, count: int, until: float) -> list[Any]:
-        return await self.reader(name).pool.ask(commands, count, until)
+    async def _ask(self, name: str, commands: bytes, count: int, until: float, operation: str = "MGET") -> list[Any]:
+        return await self.reader(name).pool.ask(commands, count, until, operation)
 
     def _moved(self, slot: int, name: str) -> None:
         self._slots.move(slot, name)
@@ -156,6 +159,7 @@ class ClusterNodes:
 
     async def _learn(self, failed: str) -> None:
         """Ask one node after another, the one that failed last; the next one too where one takes its time."""
+        CURRENT.set(None)  # it is not for the call that noticed, nor over when that is
         until = self._loop.time() + LOOK_TIMEOUT_S
         asked: set[asyncio.Task[bool]] = set()
         names = self._in_turn(failed)
@@ -183,7 +187,7 @@ class ClusterNodes:
     async def _learn_from(self, name: str, until: float) -> bool:
         """Ask one node. What fails is not counted: the reads that led here are."""
         try:
-            (reply,) = await self._ask(name, _CLUSTER_SLOTS, 1, until)
+            (reply,) = await self._ask(name, _CLUSTER_SLOTS, 1, until, "CLUSTER SLOTS")
             self._slots.learn(reply, name.rpartition(":")[0])
         except (*FAILURES, ValueError):
             return False
@@ -191,7 +195,7 @@ class ClusterNodes:
 
     async def _answers(self, name: str, until: float) -> bool:
         try:
-            (reply,) = await self._ask(name, _PING, 1, until)
+            (reply,) = await self._ask(name, _PING, 1, until, "PING")
         except FAILURES:
             self._look_soon(name)  # another may have taken its place, and perhaps nobody reads and finds out
             return False

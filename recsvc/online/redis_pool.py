@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from functools import partial
 from typing import Any, Final
@@ -18,6 +19,7 @@ from redis.exceptions import RedisError
 from recsvc.online.loop_turns import LOOK_TURNS, after_turns
 from recsvc.online.redis_channel import Channel
 from recsvc.online.redis_dial import Dialer
+from recsvc.telemetry.calls import Calls, Command
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,10 @@ SILENCE_S: Final = 0.02
 class ChannelPool:
     """Up to ``limit`` connections, open or being opened; the one last used is used first."""
 
-    def __init__(self, dialer: Dialer, *, limit: int) -> None:
+    def __init__(self, dialer: Dialer, *, limit: int, calls: Calls | None = None) -> None:
+        """Open connections with ``dialer``; ``calls`` is told of each command."""
         self._dialer = dialer
+        self._calls = calls
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._channels: set[Channel] = set()
@@ -52,20 +56,34 @@ class ChannelPool:
         """Whether no connection is open, or being opened."""
         return not self._channels and not self._openings
 
-    async def ask(self, commands: bytes, count: int, until: float) -> list[Any]:
+    @property
+    def usage(self) -> tuple[int, int]:
+        """How many connections are used, and how many are idle."""
+        idle = len(self._idle)
+        return len(self._channels) - idle, idle
+
+    async def ask(self, commands: bytes, count: int, until: float, operation: str = "MGET") -> list[Any]:
         """Send ``count`` packed commands on a connection and return their replies; see Channel.ask.
 
-        Raises OSError and RedisError.
+        ``operation``: what they are called. Raises OSError and RedisError.
         """
+        came_at = time.monotonic()  # to the µs, where uvloop's clock is to the ms
         channel = self._take_idle() or await self._wait(until)
         sent_at = self._loop.time()
+        command = None
+        if self._calls is not None:
+            command = Command(self._calls, self._dialer.place, operation, count, time.monotonic() - came_at)
+        failure: BaseException | None = None
         try:
             return await channel.ask(commands, count, until)
-        except TimeoutError:
-            if self._loop.time() - sent_at >= SILENCE_S:
+        except BaseException as error:
+            failure = error
+            if isinstance(error, TimeoutError) and self._loop.time() - sent_at >= SILENCE_S:
                 self._drop_idle(sent_at)
             raise
         finally:
+            if command is not None:
+                command.end(failure)
             self._give(channel)
 
     def retire(self) -> None:

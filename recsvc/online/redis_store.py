@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
@@ -15,6 +15,8 @@ from recsvc.online.redis_dial import dialer_of
 from recsvc.online.redis_moved import Follower, has_moved
 from recsvc.online.redis_pool import FAILURES, ChannelPool
 from recsvc.online.redis_wire import mgets, split
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.series import Point
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -26,8 +28,10 @@ class RedisRowStore:
     """Reads from one server (also behind Sentinel), on at most ``connections`` connections."""
 
     def __init__(self, client: Redis, counters: Counters, *, connections: int) -> None:
-        self._pool = ChannelPool(dialer_of(client), limit=connections)
+        dialer = dialer_of(client)
+        self._pool = ChannelPool(dialer, limit=connections, calls=counters.calls)
         self._counters = counters
+        counters.metrics[m.CONNECTIONS].observe(lambda: usage({":".join(filter(None, dialer.place)): self._pool}))
 
     def __repr__(self) -> str:
         return f"RedisRowStore({self._pool!r})"
@@ -121,6 +125,12 @@ class RedisNodeStore:
             if all(row is UNREAD for row in rows):
                 raise StoreUnavailableError("a node of the store did not answer") from failure
         return rows
+
+
+def usage(pools: Mapping[str, ChannelPool]) -> list[Point]:
+    """Return how many connections are used and idle, for metrics."""
+    counts = {name: pool.usage for name, pool in pools.items()}
+    return [((n, state), c) for n, found in counts.items() for state, c in zip(("used", "idle"), found, strict=True)]
 
 
 def _rows(replies: Sequence[Any], runs: Sequence[int]) -> Sequence[Row]:

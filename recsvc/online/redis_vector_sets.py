@@ -11,10 +11,11 @@ from redis import Redis
 
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.redis_blocking import connect_blocking
-from recsvc.online.redis_url import parse
+from recsvc.online.redis_url import RedisTarget, parse
 from recsvc.online.redis_vector_keys import FIELD, VectorKeys, index_key
 from recsvc.online.redis_vectors import RedisVectors, guarded, is_unknown, shown
 from recsvc.online.vector_store import Vectors, VectorSet
+from recsvc.telemetry.calls import Calls, StorePlace
 
 PATIENCE_S: Final = 30.0
 """How long a command of a build may take."""
@@ -36,8 +37,10 @@ class RedisVectorSets:
     ``search_s`` is how long a search may take. Raises ConfigError for a Redis Cluster.
     """
 
-    def __init__(self, url: str, *, search_s: float = SEARCH_S) -> None:
+    def __init__(self, url: str, *, search_s: float = SEARCH_S, calls: Calls | None = None) -> None:
+        """Open sets of the Redis at ``url``; ``calls`` is told of each command of a search."""
         target = parse(url)
+        self._told = None if calls is None else (calls, _place(target))
         self._place = target.safe
         self._search_s = search_s
         # The server gives up first: it can say so, and the connection stays good.
@@ -62,7 +65,7 @@ class RedisVectorSets:
             # After a restart Redis indexes what it has loaded.
             mend = "wait, Redis is indexing" if float(found.get("indexing", 0)) else "build the index anew"
             raise StoreUnavailableError(f"{shown(vectors.name)} are {documents}, not {vectors.count}: {mend}")
-        return RedisVectors(self._searching, vectors, timeout_s=self._search_s)
+        return RedisVectors(self._searching, vectors, timeout_s=self._search_s, told=self._told)
 
     def write(self, vectors: VectorSet, rows: Vectors, on_progress: Callable[[int], None]) -> None:
         """See VectorStores."""
@@ -114,6 +117,13 @@ class RedisVectorSets:
 
     def _call(self, name: str, *command: str | bytes | int) -> None:
         guarded(shown(name), lambda: self._patient.execute_command(*command))
+
+
+def _place(target: RedisTarget) -> StorePlace:
+    if target.path is not None or target.service is not None:
+        return StorePlace(target.path or target.service or "", "")
+    host, port = target.nodes[0]
+    return StorePlace(host, str(port))
 
 
 def _width(found: dict[str, Any]) -> int | None:

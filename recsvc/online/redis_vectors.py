@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.redis_vector_keys import FIELD, VectorKeys
 from recsvc.online.vector_store import Places, Vectors, VectorSet
+from recsvc.telemetry.calls import Calls, Command, StorePlace
 
 Answer = TypeVar("Answer")
 
@@ -33,7 +34,11 @@ class RedisVectors:
     Threads may use it at once: each command has a connection of its own.
     """
 
-    def __init__(self, client: Redis, vectors: VectorSet, *, timeout_s: float) -> None:
+    def __init__(
+        self, client: Redis, vectors: VectorSet, *, timeout_s: float, told: tuple[Calls, StorePlace] | None = None
+    ) -> None:
+        """Search the set; ``told``: who is told of each command, and what the place is called."""
+        self._told = told
         self._client = client
         self._set = vectors
         self._shown = shown(vectors.name)
@@ -84,7 +89,7 @@ class RedisVectors:
             words += [b"INKEYS", b"%d" % len(among)]
             keys = self._keys.between(b"$%d\r\n" % self._keys.length, among, b"\r\n")
         command = _packed(words, more=0 if among is None else len(among)) + keys
-        (reply,) = self._answers(command, 1)
+        (reply,) = self._answers("FT.SEARCH", command, 1)
         places = self._keys.places(reply[1:]) if isinstance(reply, list) and reply else None
         if places is None or len(places) > k or len(np.unique(places)) < len(places):
             raise StoreUnavailableError(f"{self._shown}: the search has an answer that is none")
@@ -98,17 +103,26 @@ class RedisVectors:
         after = b"\r\n$1\r\n" + FIELD + b"\r\n"
         for start in range(0, len(places), PER_FETCH):
             piece = places[start : start + PER_FETCH]
-            replies = self._answers(self._keys.between(before, piece, after), len(piece))
+            replies = self._answers("HGET", self._keys.between(before, piece, after), len(piece))
             for place, reply in zip(piece.tolist(), replies, strict=True):
                 if not isinstance(reply, bytes) or len(reply) != size:
                     raise StoreUnavailableError(f"{self._shown} have no vector {place}: lost; build the index anew")
             found[start : start + PER_FETCH] = np.frombuffer(b"".join(replies), dtype="<f4").reshape(len(piece), -1)
         return found.astype(np.float32, copy=False)
 
-    def _answers(self, commands: bytes, number: int) -> list[Any]:
+    def _answers(self, operation: str, commands: bytes, number: int) -> list[Any]:
         """Send packed commands and return their answers, all or none."""
         pool = self._client.connection_pool
-        return guarded(self._shown, lambda: _exchange(pool.get_connection, pool.release, commands, number))
+        command = None if self._told is None else Command(*self._told, operation, number)
+        failure: BaseException | None = None
+        try:
+            return guarded(self._shown, lambda: _exchange(pool.get_connection, pool.release, commands, number))
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if command is not None:
+                command.end(failure)
 
 
 def _exchange(

@@ -10,6 +10,7 @@ from typing import Final
 from recsvc.errors import StoreRefusedError, StoreUnavailableError
 from recsvc.online.answer import Row, Unread
 from recsvc.online.reader import RowReader
+from recsvc.telemetry import hop, names
 
 LEAST_TIME_S: Final = 0.005
 """A second try with less time than this is hardly answered: several round trips, and the making of a connection."""
@@ -51,13 +52,14 @@ class Retrying:
             return await self._inner.read(keys, until)
         except StoreRefusedError:
             raise
-        except StoreUnavailableError:
+        except StoreUnavailableError as error:
             delay_s = self._random.uniform(0, self._delay_s)
             if not self._worth_it(until - delay_s):
                 raise
             await asyncio.sleep(delay_s)
             if not self._worth_it(until):
                 raise
+            hop.event(names.RETRY, {names.REASON: str(error)})
         self.retries += 1
         return await self._inner.read(keys, until)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextvars import copy_context
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ from recsvc.recommend.candidates import Found, MissingIndexError, Query, find
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.snapshot import Indexed
 from recsvc.registry.placement import CandidateSource, Newest, Popular
+from recsvc.telemetry import hop, names
 from recsvc.telemetry.counters import Counters
 
 Vectors = npt.NDArray[np.float32]
@@ -66,7 +68,9 @@ async def in_time(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(left_s):
-            return await loop.run_in_executor(executor, work)
+            if hop.sampled() is None:
+                return await loop.run_in_executor(executor, work)
+            return await loop.run_in_executor(executor, partial(copy_context().run, work))
     except TimeoutError:
         return Flaw.SOURCE_TIMED_OUT
     except MissingIndexError:
@@ -86,6 +90,19 @@ async def _ask(
 ) -> Found | Degradation | None:
     executor = executors.own if is_of_memory(source) else executors.searches
     wait_s = min(source.timeout.total_seconds(), left_s)
+    with hop.stage(names.SOURCE, beside=True) as span:
+        outcome = await _outcome(source, query, executor, wait_s, counters)
+        if span is not None:
+            span.attributes[names.SOURCE_NAME] = source.name
+            span.attributes[names.CANDIDATES] = len(outcome.candidates.places) if isinstance(outcome, Found) else 0
+            if isinstance(outcome, Degradation):
+                span.attributes[names.ERROR_TYPE] = span.error = outcome.reason.name
+    return outcome
+
+
+async def _outcome(
+    source: CandidateSource, query: Query, executor: Executor, wait_s: float, counters: Counters
+) -> Found | Degradation | None:
     try:
         found = await in_time(executor, wait_s, counters, source.name, lambda: find(source, query))
     except MissingIndexError as error:

@@ -17,6 +17,7 @@ from recsvc.registry.fingerprint import facts
 from recsvc.registry.model import FeatureView
 from recsvc.registry.placement import Catalogue
 from recsvc.registry.registry import Registry
+from recsvc.telemetry.series import Point
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,15 @@ class Mirrors:
     def by_name(self) -> Mapping[str, CatalogueMirror]:
         """The mirrors of now."""
         return {name: followed.mirror for name, followed in self._followed.items()}
+
+    def ages(self) -> list[Point]:
+        """Return how long ago each catalogue was known to be up to date, for metrics."""
+        ages = {name: followed.mirror.age_s() for name, followed in self._followed.items()}
+        return [((name,), age) for name, age in ages.items() if age is not None]
+
+    def sizes(self) -> list[Point]:
+        """Return how many items each catalogue has, for metrics."""
+        return [((name,), len(followed.mirror.snapshot)) for name, followed in self._followed.items()]
 
     async def adopt(self, registry: Registry) -> None:
         """Follow the catalogues of ``registry``, and no others.

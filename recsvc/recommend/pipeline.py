@@ -28,6 +28,8 @@ from recsvc.recommend.run import Run
 from recsvc.recommend.snapshot import Indexes, Snapshot
 from recsvc.recommend.surroundings import Call, Surroundings
 from recsvc.recommend.turns import Turn, Turns
+from recsvc.telemetry import hop, names
+from recsvc.telemetry.series import Point
 
 TARGET_S: Final = 0.05
 """How long a slate may take."""
@@ -62,6 +64,10 @@ class Recommender:
         self._quality = defaultdict[str, QualityFactor](partial(QualityFactor, target_s))
         self._turns = defaultdict[str, Turns](partial(Turns, PATIENCE * target_s))
 
+    def factors(self) -> list[Point]:
+        """Return the quality factor of each placement, for metrics."""
+        return [((name,), quality.value) for name, quality in self._quality.copy().items()]
+
     def __repr__(self) -> str:
         return f"Recommender({list(self._mirrors.values())}, {self._indexes!r}, {list(self.rankers)})"
 
@@ -79,6 +85,8 @@ class Recommender:
         turn = Turn(self._turns[name])
         found = await Run(self, Call(asked, paged, page, assigned), reader, (came, waits_until), turn).slate()
         self.quality(name).took(self.around.clock() - came)
+        if (span := hop.sampled()) is not None:
+            span.attributes |= {names.RECOMMENDATION: str(found.id), names.RANKED_BY: found.ranked_by.name}
         if self.impressions is not None:
             self.impressions(_impression(asked, found, self.around.now_micros()))
         return found

@@ -28,6 +28,8 @@ from recsvc.recommend.surroundings import Call, Shared
 from recsvc.recommend.turns import Turn
 from recsvc.recommend.user_facts import UserFacts
 from recsvc.registry.placement import WhenStale
+from recsvc.telemetry import hop, names
+from recsvc.telemetry import metrics as m
 
 FRESH_S: Final = 5.0
 """Metadata of items that is older than this is told to be stale."""
@@ -73,6 +75,7 @@ class Run:
         self._judge_age()
         try:
             async with self._turn.taken() as in_time:
+                hop.lap(names.TURN)
                 return await self._made(in_time=in_time)
         finally:
             # A search that is late may still look at the mask: nobody looks at what it finds.
@@ -85,17 +88,26 @@ class Run:
         for source in late:
             self._flaw(Degradation(Flaw.SOURCE_TIMED_OUT, source=source.name))
         asked = [source for source in sources if source not in late] if late else sources
-        query = await self._mask(await self._reader.facts(asked))
+        with hop.stage(names.QUERY):
+            facts = await self._reader.facts(asked)
+        query = await self._mask(facts)
+        hop.lap(names.MASK)
         left_s = self._until - around.clock()
         found, failed = await ask_all(asked, query, around.executors, left_s, around.counters)
-        self._degraded.update(dict.fromkeys(failed))
+        hop.resume()
+        for flaw in failed:
+            self._flaw(flaw)
         merged = self._merge(found)
         if not len(merged.places):
             self._reader.rank_nothing()
         pins = self._pins()
         filler = self._filler(merged, pins)
+        hop.lap(names.MERGE)
         await self._read(np.concatenate([merged.places, self._passing(pins), filler]))
+        ranking_at = around.clock()
         ordered = await self._order(merged)
+        self._ranked_in(around.clock() - ranking_at, ordered)
+        hop.lap(names.RANK)
         variety = await self._variety(ordered)
         slate = self._compose(ordered, pins, filler, variety)
         rounds = 0
@@ -104,9 +116,12 @@ class Run:
             if more is None:
                 break
             rounds += 1
+            hop.lap(names.RERANK)
             await self._read(more)
             filler = np.concatenate([filler, more])
             slate = self._compose(ordered, pins, filler, variety)
+        hop.lap(names.RERANK)
+        self._measure(found, merged, slate)
         made = Made(slate, ordered, found, self._masking, self._snapshot, list(self._degraded), self._seed)
         return self._replying.reply(made, around.now_micros())
 
@@ -122,6 +137,36 @@ class Run:
 
     def _flaw(self, flaw: Degradation) -> None:
         self._degraded[flaw] = None
+        hop.degraded(flaw.reason.name, flaw.source or flaw.view)
+
+    def _ranked_in(self, seconds: float, ordered: Ordered) -> None:
+        metrics, name = self._of.around.counters.metrics, self._placement.name
+        metrics[m.RANK_DURATION].histogram(name, ordered.by.name).record(seconds)
+
+    def _measure(self, found: Sequence[Found], merged: Merged, slate: Slate) -> None:
+        """Tell metrics, and the span of a sampled call, how much there was of what."""
+        metrics, name = self._of.around.counters.metrics, self._placement.name
+        for one in found:
+            source = one.candidates.source
+            metrics[m.CANDIDATES].histogram(name, source).record(len(one.candidates.places))
+        size = len(self._snapshot.catalogue)
+        metrics[m.PASS_SHARE].histogram(name).record(self._masking.passed / size if size else 0.0)
+        metrics[m.SLATE_ITEMS].histogram(name).record(len(slate.places))
+        if len(slate.places) < self._asked.limit:
+            metrics[m.SLATE_SHORT].count(name).add()
+        if (span := hop.sampled()) is not None:
+            span.attributes |= {
+                names.PLACEMENT: name,
+                names.CANDIDATES: len(merged.places),
+                names.PASSED: self._masking.passed,
+                names.CATALOGUE_SIZE: size,
+                names.SLATE_ITEMS: len(slate.places),
+                names.FINGERPRINT: self._reader.registry.fingerprint,
+            }
+            if self._ordering.model_version:
+                span.attributes[names.MODEL] = self._ordering.model_version
+            if self._narrowing.is_less:
+                span.attributes[names.FACTOR] = round(self._narrowing.factor, 3)
 
     async def _mask(self, facts: UserFacts) -> Query:
         """Say which items may come, and what sources go by."""
@@ -189,7 +234,8 @@ class Run:
     async def _read(self, places: Places) -> None:
         """Read what ranks items, what was asked of them, and whether the user has seen them."""
         async with self._turn.aside():
-            seen = await self._reader.read(self._snapshot.catalogue, places)
+            with hop.stage(names.FEATURES):
+                seen = await self._reader.read(self._snapshot.catalogue, places)
         self._masking.exclude("seen_pairs", seen)
 
     async def _order(self, merged: Merged) -> Ordered:

@@ -30,6 +30,7 @@ from recsvc.recommend.surroundings import Surroundings
 from recsvc.registry.model import FeatureView
 from recsvc.registry.placement import Nearest, Placement, SimilarToRecent, SimilarToSeeds
 from recsvc.registry.registry import Registry
+from recsvc.telemetry import metrics as m
 from recsvc.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
@@ -98,9 +99,19 @@ class Recommending:
         self._told: dict[str, str] = {}
         self._watch: asyncio.Task[None] | None = None
         self.recommender = self._recommender({})
+        self._publish(counters.metrics)
 
     def __repr__(self) -> str:
         return f"Recommending({self.recommender!r})"
+
+    def _publish(self, metrics: m.Metrics) -> None:
+        """Let metrics read what is so at the time."""
+        mirrors, queue = self._mirrors, self._impressions
+        metrics[m.QUALITY].observe(lambda: self.recommender.factors())  # noqa: PLW0108  # of the one that serves then
+        metrics[m.METADATA_AGE].observe(mirrors.ages)
+        metrics[m.CATALOGUE_ITEMS].observe(mirrors.sizes)
+        if queue is not None:
+            metrics[m.IMPRESSIONS_DROPPED].observe(lambda: [((), queue.dropped + queue.failed)])
 
     async def adopt(self, registry: Registry) -> None:
         """Serve the placements of ``registry``. Indexes and models that cannot be had are logged; slates are flagged.

@@ -15,9 +15,15 @@ from google.protobuf.message import DecodeError, Message
 from recsvc.deadline import Deadline
 from recsvc.errors import DrainingError, Kind, MalformedRequestError, RecsvcError, Violation
 from recsvc.rpc.errors import DETAILS_KEY, status_of
+from recsvc.telemetry import calls as seen
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry import names
+from recsvc.telemetry.series import Histogram
 
 log = logging.getLogger(__name__)
 
+_CANCELLED: Final = grpc.StatusCode.CANCELLED.name
+_TOO_LATE: Final = grpc.StatusCode.DEADLINE_EXCEEDED.name
 _M = TypeVar("_M", bound=Message)
 Method = Callable[[Any, Deadline], Awaitable[bytes]]
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -71,39 +77,70 @@ class Calls:
             await self._idle.wait()
 
 
+class _Arrival:
+    """When the bytes of the request that is handled next came: nothing comes between parsing and handling it."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+
 class Handlers:
     """Makes gRPC handlers. ``default_deadline_s`` is for calls without one, ``margin_s`` is kept back for answering."""
 
-    def __init__(self, calls: Calls, *, default_deadline_s: float, margin_s: float) -> None:
+    def __init__(self, calls: Calls, measured: seen.Calls, *, default_deadline_s: float, margin_s: float) -> None:
         self._calls = calls
+        self._measured = measured
         self._default_s = default_deadline_s
         self._margin_s = margin_s
 
     def __repr__(self) -> str:
         return f"Handlers({self._calls!r})"
 
-    def unary(self, request_class: type[_M], method: Method) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return the handler of a unary method that takes ``request_class`` and returns a serialized reply."""
+    def unary(self, name: str, request_class: type[_M], method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler of the method ``name``: it takes a ``request_class`` and returns a serialized reply."""
         calls, default_s, margin_s = self._calls, self._default_s, self._margin_s
+        measured, arrival = self._measured, _Arrival()
+        begin, end, is_measured = measured.begin, measured.end, measured.measures
+        replies = measured.metrics[m.RESPONSE_SIZE].histogram(name)
 
         async def handle(request: Any, context: _Context) -> bytes:  # noqa: ANN401  # as its deserializer gives it
             calls.under_way += 1
+            call = begin(name, arrival.at, context.invocation_metadata) if is_measured else None
+            if call is not None:
+                call.lap(names.PARSE)
+            outcome, until = seen.OK, 0.0
             try:
                 if calls.phase is not Phase.SERVING:
                     await self._refuse()
                 now = time.monotonic()
                 deadline = Deadline.after(context.time_remaining(), now, default_s=default_s, margin_s=margin_s)
+                until = deadline.at
                 if request is MALFORMED:
                     _refuse_malformed()
-                return await method(request, deadline)
+                reply = await method(request, deadline)
+                replies.record(len(reply))
+                return reply  # noqa: TRY300  # nothing after it can fail
             except Exception as error:  # noqa: BLE001  # whatever it is, gRPC would send its text (cancellation is none)
                 code, text, details = status_of(_for_callers(error))
+                outcome = code.name
                 await context.abort(code, text, ((DETAILS_KEY, details),))
+            except asyncio.CancelledError:
+                outcome = _CANCELLED if time.monotonic() < until else _TOO_LATE
+                raise
             finally:
                 calls.leave()
+                if call is not None:
+                    end(call, outcome)
             raise AssertionError("abort always raises")
 
-        return grpc.unary_unary_rpc_method_handler(handle, _deserializer(request_class), None)
+        requests = measured.metrics[m.REQUEST_SIZE].histogram(name)
+        return grpc.unary_unary_rpc_method_handler(handle, _deserializer(request_class, arrival, requests), None)
+
+    def unknown(self) -> grpc.GenericRpcHandler:
+        """Return what refuses every method; it is to be asked last."""
+        return _Unknown(self._measured)
 
     async def _refuse(self) -> NoReturn:
         if self._calls.phase is Phase.HOLDING:
@@ -115,10 +152,31 @@ def _refuse_malformed() -> NoReturn:
     raise MalformedRequestError([Violation("request", "the bytes are not a message of this method")])
 
 
-def _deserializer(request_class: type[_M]) -> Callable[[bytes], _M | _Malformed]:
-    parse = request_class.FromString
+class _Unknown(grpc.GenericRpcHandler):
+    """Refuses calls of methods that there are not, as gRPC would, and counts them under one name."""
+
+    def __init__(self, measured: seen.Calls) -> None:
+        self._measured = measured
+
+    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """See grpc.GenericRpcHandler. A stream takes calls of every kind."""
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, _: object, context: _Context) -> None:
+        call = self._measured.begin(names.OTHER, time.monotonic(), context.invocation_metadata)
+        try:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        finally:
+            if call is not None:
+                self._measured.end(call, grpc.StatusCode.UNIMPLEMENTED.name)
+
+
+def _deserializer(request_class: type[_M], arrival: _Arrival, sizes: Histogram) -> Callable[[bytes], _M | _Malformed]:
+    parse, now = request_class.FromString, time.monotonic
 
     def deserialize(data: bytes) -> _M | _Malformed:
+        arrival.at = now()
+        sizes.record(len(data))
         try:
             return parse(data)
         except DecodeError:

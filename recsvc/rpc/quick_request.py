@@ -6,11 +6,12 @@ finds everything that is wrong, or takes what is rare, such as request context.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
 from recsvc.online.answer import Request
+from recsvc.online.features import ViewKey
 from recsvc.pb import serving_pb2 as pb
 from recsvc.registry.ids import are_ids, problem
 from recsvc.registry.model import Entity
@@ -20,6 +21,7 @@ from recsvc.rpc import convert_request
 from recsvc.rpc.limits import Limits
 from recsvc.rpc.quick_columns import ColumnsEncoder
 from recsvc.rpc.quick_row import RowEncoder
+from recsvc.telemetry.rows import ServedRows
 
 _SHAPES_KEPT: Final = 256
 """Of one plan: whether with event times, how many rows, how many ids of each key. By these is remembered what fits."""
@@ -30,8 +32,10 @@ _Selection = str | tuple[str, ...]
 class PreparedPlan:
     """A plan with what its calls need: entities by join key, encoders of answers, shapes of calls that are allowed."""
 
-    def __init__(self, plan: ReadPlan, registry: Registry) -> None:
+    def __init__(self, plan: ReadPlan, registry: Registry, served: Mapping[ViewKey, ServedRows]) -> None:
+        """Prepare ``plan``; ``served`` counts the rows of views."""
         self.plan = plan
+        self._served = [served[read.view.name, read.view.version] for read in plan.reads]
         self.entities: Sequence[tuple[str, Entity]] = [(k, registry.join_keys[k]) for k in sorted(plan.join_keys)]
         self.takes_context = bool(plan.request_fields)
         self._fingerprint = registry.fingerprint
@@ -43,7 +47,7 @@ class PreparedPlan:
     @cached_property
     def row(self) -> RowEncoder:
         """Makes answers of one row."""
-        return RowEncoder(self.plan, self._fingerprint)
+        return RowEncoder(self.plan, self._fingerprint, self._served)
 
     @cached_property
     def columns(self) -> ColumnsEncoder:
@@ -64,8 +68,9 @@ class PreparedPlan:
 class RequestReader:
     """Reads requests to one registry; remembers as many plans as the registry does."""
 
-    def __init__(self, registry: Registry, limits: Limits) -> None:
+    def __init__(self, registry: Registry, limits: Limits, served: Mapping[ViewKey, ServedRows]) -> None:
         self.registry = registry
+        self._served = served
         self._limits = limits
         self._known: dict[_Selection, PreparedPlan] = {}
 
@@ -105,7 +110,7 @@ class RequestReader:
         if known is None or known.plan is not plan:
             if len(self._known) >= PLANS_KEPT:
                 del self._known[next(iter(self._known))]
-            known = self._known[selection] = PreparedPlan(plan, self.registry)
+            known = self._known[selection] = PreparedPlan(plan, self.registry, self._served)
         return known
 
     def _row(self, known: PreparedPlan, message: pb.GetFeaturesRequest) -> Request | None:

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from recsvc.errors import RowFormatError
-from recsvc.online.answer import Source
+from recsvc.online.answer import Source, Status
 from recsvc.online.columns import stand_in_of
 from recsvc.online.reader import ViewRows
 from recsvc.pb import serving_pb2 as pb
@@ -21,9 +21,11 @@ from recsvc.registry.plan import ReadPlan, StoredColumn
 from recsvc.registry.types import Kind
 from recsvc.rpc.quick_footer import Footer
 from recsvc.rpc.quick_slot import SlotEncoder, normal
-from recsvc.rpc.quick_view import BITMAP, ViewSlices
+from recsvc.rpc.quick_view import BITMAP, EVENT_TIME, ViewSlices
+from recsvc.telemetry.rows import ServedRows
 
 _FIRST_VALUE: Final = BITMAP + 1
+_NOT_FOUND: Final = {Status.NOT_FOUND.name: 1}
 _FRAMES_KEPT: Final = 16
 """One for each way in which the views of a plan may come from store and cache; with few views there are no more."""
 
@@ -31,7 +33,9 @@ _FRAMES_KEPT: Final = 16
 class RowEncoder:
     """Serializes GetFeaturesResponse for one plan of the registry with this fingerprint."""
 
-    def __init__(self, plan: ReadPlan, fingerprint: str) -> None:
+    def __init__(self, plan: ReadPlan, fingerprint: str, served: Sequence[ServedRows]) -> None:
+        """Serialize answers to ``plan``; ``served`` counts the rows of each view that it reads."""
+        self._served = served
         self._footer = Footer(pb.GetFeaturesResponse, plan, fingerprint).plain
         self._views: list[ViewSlices] = []
         self._slots: list[SlotEncoder] = []
@@ -72,9 +76,15 @@ class RowEncoder:
             unpacked.append(values)
             sources.append(source)
         try:
-            return self._whole(unpacked, sources, found) if whole else self._mixed(unpacked, sources, found)
+            reply = self._whole(unpacked, sources, found) if whole else self._mixed(unpacked, sources, found)
         except RowFormatError:
             return None
+        for served, read in zip(self._served, unpacked, strict=True):
+            if read is None:
+                served.rows(1, None, 0, _NOT_FOUND)
+            else:
+                served.row(now_micros - read[EVENT_TIME])
+        return reply
 
     def _slot(self, plan: ReadPlan, name: str, slot: Any) -> SlotEncoder:  # noqa: ANN401  # a StoredColumn
         view = plan.reads[slot.read].view

@@ -10,6 +10,8 @@ from recsvc.registry.plan import ViewRead
 from recsvc.registry.types import VARIABLE
 from recsvc.rpc.quick_slot import width
 
+EVENT_TIME: Final = 1
+"""Where in an unpacked row its event time stands (µs since 1970)."""
 BITMAP: Final = 2
 """Where in an unpacked row its validity bitmap stands; the values of the view's wanted features follow."""
 

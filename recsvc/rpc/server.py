@@ -42,7 +42,16 @@ def _options(max_request_bytes: int) -> list[tuple[str, Any]]:
 class RpcServer:
     """Serves ``handler`` on ``listen`` until ``stop``. ``address`` is where, once it has started."""
 
-    def __init__(self, handler: grpc.GenericRpcHandler, calls: Calls, *, listen: str, max_request_bytes: int) -> None:
+    def __init__(
+        self,
+        handler: grpc.GenericRpcHandler,
+        unknown: grpc.GenericRpcHandler,
+        calls: Calls,
+        *,
+        listen: str,
+        max_request_bytes: int,
+    ) -> None:
+        """Serve the methods of ``handler``; whatever has none gets its answer from ``unknown``."""
         self._calls = calls
         self._listen = listen
         self._server = grpc.aio.server(options=_options(max_request_bytes))
@@ -51,6 +60,7 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
+        self._server.add_generic_rpc_handlers((unknown,))  # the last that is asked
         self.address = ""
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import grpc
@@ -17,6 +17,7 @@ from recsvc.rpc import convert_reply, recommend_reply, recommend_request
 from recsvc.rpc.handler import Handlers
 from recsvc.rpc.limits import Limits
 from recsvc.rpc.quick_request import RequestReader
+from recsvc.telemetry import hop, names
 
 SERVICE: Final = "recsvc.v1.ServingService"
 
@@ -34,13 +35,19 @@ class ServingServicer:
         recommender: Callable[[], Recommender],
         *,
         overrides: bool = False,
+        hash_id: Callable[[str], str] | None = None,
     ) -> None:
-        """Answer by what is current at the start of each call; ``overrides``: whether callers may choose variants."""
+        """Answer by what is current at the start of each call.
+
+        ``overrides``: whether callers may choose variants. ``hash_id`` makes of ids what may stand in spans; None:
+        nothing of them does.
+        """
+        self._hash_id = hash_id
         self._current = current
         self._limits = limits
         self._recommender = recommender
         self._overrides = overrides
-        self._requests = RequestReader(current().registry, limits)
+        self._requests = self._requests_of(current())
 
     def __repr__(self) -> str:
         return f"ServingServicer({self._requests!r})"
@@ -50,9 +57,13 @@ class ServingServicer:
         reader = self._current()
         prepared, request = self._requests_to(reader).row(message)
         reads = reader.reads(prepared.plan, request)
+        hop.lap(names.PLAN)
         found = reader.hit(reads, time.monotonic())
+        self._describe(message, reader, 1, len(prepared.plan.outputs))
         if found is None:
             found = await reader.fetch(reads, deadline.came, deadline.at)
+        else:
+            hop.lap(names.LOOKUP)
         if not message.include_event_times:
             reply = prepared.row.encode(found, reader.now_micros())
             if reply is not None:
@@ -70,9 +81,13 @@ class ServingServicer:
         reads = reader.reads(plan, request, younger_s=PATIENCE_S if large else 0.0)
         if turns is not None:
             await turns.pause()
+        hop.lap(names.PLAN)
         found = reader.hit(reads, time.monotonic())
+        self._describe(message, reader, request.rows, len(plan.outputs))
         if found is None:
             found = await reader.fetch(reads, deadline.came, deadline.at)
+        else:
+            hop.lap(names.LOOKUP)
         if turns is None:
             return columns.encode(reader.answer(plan, request, reads, found), event_times=event_times)
         await turns.pause()
@@ -83,20 +98,60 @@ class ServingServicer:
         """Answer Recommend with serialized bytes."""
         reader = self._current()
         asked = recommend_request.recommend(message, reader.registry, self._limits, overrides=self._overrides)
+        hop.lap(names.PLAN)
+        if (span := hop.sampled()) is not None and self._hash_id is not None and asked.user is not None:
+            key = asked.placement.user.join_key if asked.placement.user is not None else "user"
+            span.attributes[names.ENTITY.replace("*", key)] = self._hash_id(asked.user)
         found = await self._recommender().recommend(asked, reader, deadline.came, deadline.at)
         return recommend_reply.reply(found, asked.explain)
 
     def _requests_to(self, reader: FeatureReader) -> RequestReader:
         """Return what reads requests to this reader's registry."""
         if self._requests.registry is not reader.registry:
-            self._requests = RequestReader(reader.registry, self._limits)
+            self._requests = self._requests_of(reader)
         return self._requests
+
+    def _requests_of(self, reader: FeatureReader) -> RequestReader:
+        return RequestReader(reader.registry, self._limits, reader.served)
+
+    def _describe(
+        self,
+        message: pb.GetFeaturesRequest | pb.GetFeaturesBatchRequest,
+        reader: FeatureReader,
+        rows: int,
+        features: int,
+    ) -> None:
+        """Say in the span of a call what it asks for."""
+        span = hop.sampled()
+        if span is None:
+            return
+        span.attributes[names.ROWS] = rows
+        span.attributes[names.FEATURES_COUNT] = features
+        span.attributes[names.FINGERPRINT] = reader.registry.fingerprint
+        if message.feature_service:
+            span.attributes[names.SERVICE] = message.feature_service
+        if self._hash_id is not None:
+            for key, ids in _ids(message):
+                span.attributes[names.ENTITY.replace("*", key)] = self._hash_id(ids)
 
     def generic_handler(self, handlers: Handlers) -> grpc.GenericRpcHandler:
         """Return what a gRPC server registers."""
         methods = {
-            "GetFeatures": handlers.unary(pb.GetFeaturesRequest, self.get_features),
-            "GetFeaturesBatch": handlers.unary(pb.GetFeaturesBatchRequest, self.get_features_batch),
-            "Recommend": handlers.unary(pb.RecommendRequest, self.recommend),
+            "GetFeatures": handlers.unary(f"{SERVICE}/GetFeatures", pb.GetFeaturesRequest, self.get_features),
+            "GetFeaturesBatch": handlers.unary(
+                f"{SERVICE}/GetFeaturesBatch", pb.GetFeaturesBatchRequest, self.get_features_batch
+            ),
+            "Recommend": handlers.unary(f"{SERVICE}/Recommend", pb.RecommendRequest, self.recommend),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+def _ids(message: pb.GetFeaturesRequest | pb.GetFeaturesBatchRequest) -> Iterator[tuple[str, str]]:
+    """Yield the ids that a request has one of, by join key."""
+    if isinstance(message, pb.GetFeaturesRequest):
+        yield from message.entities.items()
+        return
+    for key, column in message.entities.items():
+        ids = column.strings.values or column.int64s.values
+        if len(ids) == 1:
+            yield key, str(ids[0])

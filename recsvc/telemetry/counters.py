@@ -6,6 +6,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry import names
+from recsvc.telemetry.calls import Calls
+from recsvc.telemetry.hop import event
+from recsvc.telemetry.series import Point
+
 log = logging.getLogger(__name__)
 
 
@@ -16,10 +22,13 @@ NAMES_KEPT = 1_000
 class Counters:
     """Counts by name of a definition, never by what a caller sent.
 
-    ``interval_s``: the same thing is logged at most once in that time.
+    ``interval_s``: the same thing is logged at most once in that time. ``calls``: what else is measured, with the
+    metrics that all of this is published by.
     """
 
-    def __init__(self, *, monotonic: Callable[[], float], interval_s: float = 60.0) -> None:
+    def __init__(self, *, monotonic: Callable[[], float], interval_s: float = 60.0, calls: Calls | None = None) -> None:
+        self.calls = calls or Calls(m.Metrics(enabled=False))
+        self.metrics = self.calls.metrics
         self._monotonic = monotonic
         self._interval_s = interval_s
         self._logged: dict[tuple[str, str], float] = {}
@@ -28,6 +37,7 @@ class Counters:
         self.on_demand_failures: Counter[str] = Counter()
         self.source_failures: Counter[str] = Counter()
         self.breaker_changes: Counter[tuple[str, str]] = Counter()
+        self._publish()
 
     def __repr__(self) -> str:
         changes = {" ".join(what): count for what, count in self.breaker_changes.items()}
@@ -67,7 +77,16 @@ class Counters:
         if len(self.breaker_changes) >= NAMES_KEPT and (name, after) not in self.breaker_changes:
             self.breaker_changes.clear()
         self.breaker_changes[name, after] += 1
+        event(names.BREAKER, {names.NODE: name, names.BEFORE: before, names.AFTER: after, names.REASON: why})
         log.warning("breaker of redis %s: %s -> %s (%s)", name, before, after, why)
+
+    def _publish(self) -> None:
+        metrics = self.metrics
+        metrics[m.STORE_FAILURES].observe(lambda: [((), self.store_unavailable)])
+        metrics[m.CORRUPT].observe(lambda: _points(self.corrupt_rows))
+        metrics[m.ON_DEMAND_FAILURES].observe(lambda: _points(self.on_demand_failures))
+        metrics[m.SOURCE_FAILURES].observe(lambda: _points(self.source_failures))
+        metrics[m.BREAKER_CHANGES].observe(lambda: list(self.breaker_changes.copy().items()))
 
     def _due(self, what: str, where: str) -> bool:
         now = self._monotonic()
@@ -78,3 +97,7 @@ class Counters:
             return False
         self._logged[what, where] = now
         return True
+
+
+def _points(counts: Counter[str]) -> list[Point]:
+    return [((name,), count) for name, count in counts.copy().items()]

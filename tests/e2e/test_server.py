@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_a_server_says_where_it_is_and_answers(folder: Path, file: Path, redis_8
     assert contract.name == "recsvc/v1/serving.proto"
     lines = server.log().splitlines()
     assert len(lines) == 1
-    assert lines[0].endswith("INFO stopping: calls under way are finished, new ones refused")
+    assert json.loads(lines[0])["event"] == "stopping: calls under way are finished, new ones refused"
 
 
 def test_settings_come_from_flags_environment_and_file(folder: Path, file: Path, redis_8: Endpoint) -> None:

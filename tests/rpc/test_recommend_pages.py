@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recsvc.app import running
 from recsvc.pb import serving_pb2 as pb
+from recsvc.secret import Secret
 from tests.parts.topologies import Endpoint
 from tests.rpc.calling import Caller
 from tests.rpc.serving import settings
@@ -140,7 +141,7 @@ async def test_pages_go_on_at_another_replica_with_the_same_key(
     shop: Shop, redis_8: Endpoint, shop_directories: dict[str, object]
 ) -> None:
     """A token of one server goes on at another that has its key, and is refused by one that has not."""
-    chosen = settings(redis_8.url, page_token_key="k" * 16, **shop_directories)
+    chosen = settings(redis_8.url, page_token_key=Secret("k" * 16), **shop_directories)
     async with (
         running(chosen, SPEC) as one,
         running(chosen, SPEC) as other,

@@ -31,6 +31,11 @@ OTHER: dict[str, Any] = {
     "model_dir": ["a", "b", "c"],
     "impressions_dir": ["a", "b", "c"],
     "page_token_key": ["a" * 16, "b" * 16, "c" * 16],
+    "id_hash_key": ["a" * 16, "b" * 16, "c" * 16],
+    "metrics": ["off", "on", "off"],
+    "metrics_listen": ["127.0.0.1:1", "[::1]:2", "localhost:3"],
+    "trace_baggage": ["a", "a,b", "c"],
+    "log_format": ["json", "text", "auto"],
     "experiment_overrides": ["allowed", "refused", "allowed"],
 }
 """Three right values of each text; numbers are all the same."""
@@ -83,7 +88,7 @@ def test_settings_have_the_type_of_their_default(setting: Field[Any]) -> None:
     assert type(found) is type(setting.default)
 
 
-FREE_TEXT = {"redis", "index_dir", "model_dir", "impressions_dir", "page_token_key"}
+FREE_TEXT = {"redis", "index_dir", "model_dir", "impressions_dir", "page_token_key", "id_hash_key", "trace_baggage"}
 """What is right for these is for others to say, such as redis_url."""
 NOT_FREE_TEXT = [s for s in SETTINGS if s.name not in FREE_TEXT]
 

@@ -1,8 +1,8 @@
 """Who may import whom: the layers of recsvc, read off the imports of every module.
 
 `cli -> app -> rpc -> recommend -> online -> registry -> errors, config, deadline`: a layer may use all to its right.
-Two packages stand beside the server, for cli alone: training, which makes what is served, and evaluation, which serves
-what was trained and measures it.
+Three packages stand beside the server, for cli alone: training, which makes what is served, evaluation, which serves
+what was trained and measures it, and inspect, which looks at a server from outside.
 Imports inside functions and under TYPE_CHECKING count like any other: what a module names, it depends on.
 """
 
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FOUNDATION = frozenset({"errors", "config", "deadline"})
+FOUNDATION = frozenset({"errors", "config", "deadline", "secret"})
 # `recsvc` itself: the names that users write definitions with.
 ROOT_PACKAGE = ""
 # A fact that any module may tell, and no layer.
@@ -25,9 +25,10 @@ VERSION = "recsvc.__version__"
 # What each layer may import of recsvc, itself aside. One that is not listed here has no place yet: give it one.
 ALLOWED: dict[str, frozenset[str]] = {
     "errors": frozenset(),
-    "config": frozenset({"errors"}),
+    "secret": frozenset(),
+    "config": frozenset({"errors", "secret"}),
     "deadline": frozenset({"errors"}),
-    "telemetry": frozenset(),
+    "telemetry": frozenset({"secret"}),
     "pb": frozenset({"errors"}),
     ROOT_PACKAGE: frozenset({"registry"}),
     "registry": FOUNDATION,
@@ -40,9 +41,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "demo": FOUNDATION | {ROOT_PACKAGE, "registry"},
     "training": FOUNDATION | {"registry", "online", "recommend", "client", "telemetry"},
     "evaluation": FOUNDATION | {"registry", "online", "recommend", "app", "client", "demo", "training", "telemetry"},
+    "inspect": FOUNDATION | {"telemetry"},
     "cli": FOUNDATION
     | {ROOT_PACKAGE, "registry", "online", "recommend", "rpc", "app", "client", "demo", "telemetry"}
-    | {"training", "evaluation"},
+    | {"training", "evaluation", "inspect"},
     "__main__": frozenset({"cli"}),
 }
 

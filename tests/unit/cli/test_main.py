@@ -14,7 +14,10 @@ from recsvc import __version__
 from recsvc.cli import main as main_module
 from recsvc.cli.main import COMMANDS, main
 
-NAMES = ["demo", "serve", "get", "recommend", "registry", "load", "index", "train", "evaluate", "delete"]
+NAMES = [
+    *("demo", "serve", "get", "recommend", "registry", "load", "index", "train", "evaluate", "delete"),
+    *("top", "trace", "hash-id"),
+]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     listed = capsys.readouterr().out
-    assert re.findall(r"^    ([a-z]+)", listed, re.MULTILINE) == NAMES
+    assert re.findall(r"^    ([a-z-]+)", listed, re.MULTILINE) == NAMES
     assert len(COMMANDS) == len(NAMES)
 
 

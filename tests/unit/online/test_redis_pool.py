@@ -17,6 +17,7 @@ from recsvc.online.redis_dial import OnLost, TcpDialer
 from recsvc.online.redis_handshake import Handshake
 from recsvc.online.redis_pool import FAILURES, ChannelPool
 from recsvc.online.redis_url import Credentials, parse
+from recsvc.telemetry.calls import StorePlace
 from tests.parts.redis_server import free_port
 from tests.parts.scripted_server import HELLO_REPLY, Command, Peer, Scripted, scripted_server
 from tests.parts.waiting import eventually
@@ -186,6 +187,11 @@ async def test_a_connection_closed_as_soon_as_it_is_open_is_an_error() -> None:
         """Opens connections that are closed by then."""
 
         real: TcpDialer
+
+        @property
+        def place(self) -> StorePlace:
+            """See Dialer."""
+            return self.real.place
 
         async def open(self, on_lost: OnLost) -> Channel:
             """See Dialer."""

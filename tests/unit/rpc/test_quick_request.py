@@ -15,6 +15,8 @@ from recsvc.registry.plan import ReadPlan
 from recsvc.rpc import convert_request
 from recsvc.rpc.limits import Limits
 from recsvc.rpc.quick_request import RequestReader
+from recsvc.telemetry.metrics import Metrics
+from recsvc.telemetry.rows import ServedRows
 from tests.unit.online.strategies import MANY
 
 USER, ITEM = Entity("user", "user_id", INT64), Entity("item", "item_id", spread=4)
@@ -27,6 +29,7 @@ REGISTRY = Registry(
     services=[FeatureService("ranking", ["profile", "film", "rated"])],
     request=[RequestField("now", INT64)],
 )
+SERVED = {key: ServedRows(Metrics(), view.label) for key, view in REGISTRY.views.items()}
 LIMITS = Limits(rows=4, features=3, cells=9, reply_bytes=10_000, id_bytes=16)
 SELECTIONS = [
     ("profile",),
@@ -108,7 +111,7 @@ def batches(draw: st.DrawFn) -> pb.GetFeaturesBatchRequest:
 @MANY
 def test_rows_are_read_alike(messages: list[pb.GetFeaturesRequest]) -> None:
     """Whatever was asked before, and asked again, a request means the same, or is wrong for the same reasons."""
-    reader = RequestReader(REGISTRY, LIMITS)
+    reader = RequestReader(REGISTRY, LIMITS, SERVED)
     for message in [*messages, *messages]:
         found: Read | RequestError
         try:
@@ -123,7 +126,7 @@ def test_rows_are_read_alike(messages: list[pb.GetFeaturesRequest]) -> None:
 @MANY
 def test_batches_are_read_alike(messages: list[pb.GetFeaturesBatchRequest]) -> None:
     """Whatever was asked before, and asked again, a request means the same, or is wrong for the same reasons."""
-    reader = RequestReader(REGISTRY, LIMITS)
+    reader = RequestReader(REGISTRY, LIMITS, SERVED)
     for message in [*messages, *messages]:
         found: Read | RequestError
         try:
@@ -136,7 +139,7 @@ def test_batches_are_read_alike(messages: list[pb.GetFeaturesBatchRequest]) -> N
 
 def test_a_plan_is_prepared_once() -> None:
     """Calls for the same features share what was worked out for them, in one row and in many."""
-    reader = RequestReader(REGISTRY, LIMITS)
+    reader = RequestReader(REGISTRY, LIMITS, SERVED)
     one, _ = reader.row(pb.GetFeaturesRequest(entities={"user_id": "1"}, features=["profile"]))
     many = pb.GetFeaturesBatchRequest(features=["profile"])
     many.entities["user_id"].strings.values.extend(["1", "2"])
@@ -147,14 +150,14 @@ def test_a_plan_is_prepared_once() -> None:
 @pytest.mark.parametrize(("given", "seconds"), [(None, None), (Duration(), 0.0), (Duration(nanos=250_000_000), 0.25)])
 def test_staleness_is_in_seconds(given: Duration | None, seconds: float | None) -> None:
     """What a call does not say is None, which is not 0: that reads the store."""
-    reader = RequestReader(REGISTRY, LIMITS)
+    reader = RequestReader(REGISTRY, LIMITS, SERVED)
     message = pb.GetFeaturesRequest(entities={"user_id": "1"}, features=["profile"], max_staleness=given)
     assert [reader.row(message)[1].max_staleness_s for _ in range(2)] == [seconds, seconds]
 
 
 def test_as_many_plans_are_kept_as_the_registry_keeps() -> None:
     """Lists of references are the callers' to choose, so what is kept for them is bounded."""
-    reader = RequestReader(REGISTRY, Limits(rows=4, features=2_000, cells=2_000, reply_bytes=1_000_000))
+    reader = RequestReader(REGISTRY, Limits(rows=4, features=2_000, cells=2_000, reply_bytes=1_000_000), SERVED)
     for n in range(1, 300):
         reader.row(pb.GetFeaturesRequest(entities={"user_id": "1"}, features=["profile:age"] * n))
     assert "256 plans" in repr(reader)

@@ -22,6 +22,8 @@ from recsvc.registry.schema import Schema
 from recsvc.registry.types import FeatureType
 from recsvc.rpc import convert_reply
 from recsvc.rpc.quick_row import RowEncoder
+from recsvc.telemetry.metrics import Metrics
+from recsvc.telemetry.rows import ServedRows
 from tests.unit.online.strategies import FEW, MANY, NOW, TYPES, Table, value_of
 from tests.unit.online.test_columns import default_of
 
@@ -46,6 +48,11 @@ def long_way(plan: ReadPlan, found: Sequence[ViewRows], fingerprint: str) -> byt
     ]
     degraded = [reason for d in decoded for reason in d.degraded]
     return convert_reply.single(Answer(1, columns, degraded, views), fingerprint, event_times=False)
+
+
+def encoder_of(plan: ReadPlan, fingerprint: str) -> RowEncoder:
+    """Return an encoder whose counts nobody looks at."""
+    return RowEncoder(plan, fingerprint, [ServedRows(Metrics(), read.view.label) for read in plan.reads])
 
 
 def message(data: bytes) -> str:
@@ -122,7 +129,7 @@ def found(draw: st.DrawFn, row: Row) -> ViewRows:
 def test_both_ways_say_the_same(call: tuple[Registry, ReadPlan, list[ViewRows]]) -> None:
     """For every kind of row, and every type, order and repetition of features, both replies are the same message."""
     registry, plan, rows = call
-    quick = RowEncoder(plan, registry.fingerprint).encode(rows, NOW)
+    quick = encoder_of(plan, registry.fingerprint).encode(rows, NOW)
     if quick is not None:
         assert message(quick) == message(long_way(plan, rows, registry.fingerprint))
 
@@ -138,7 +145,7 @@ def test_ordinary_rows_take_the_quick_way(of: FeatureType, data: st.DataObject) 
     drawn = [[data.draw(value_of(of))], [data.draw(st.none() | value_of(of))]]
     row: Row = data.draw(st.sampled_from([Table(Schema.of(view.features), [NOW], drawn).encode()[0], None]))
     rows = [ViewRows([row], data.draw(st.sampled_from([Source.STORE, Source.CACHE])))]
-    quick = RowEncoder(plan, registry.fingerprint).encode(rows, NOW)
+    quick = encoder_of(plan, registry.fingerprint).encode(rows, NOW)
     assert quick is not None
     assert message(quick) == message(long_way(plan, rows, registry.fingerprint))
 
@@ -148,7 +155,7 @@ def test_numbers_keep_their_bits() -> None:
     registry = Registry(views=[FeatureView("v", [USER], [Feature("a", FLOAT64)])])
     bits = (0x7FF0000000000001).to_bytes(8, "little")
     (row,) = Table(registry.schemas["v", 1], [NOW], [[bits]]).encode()
-    quick = RowEncoder(registry.plan(("v",)), "f").encode([ViewRows([row], Source.STORE)], NOW)
+    quick = encoder_of(registry.plan(("v",)), "f").encode([ViewRows([row], Source.STORE)], NOW)
     assert quick is not None
     assert bits in quick
 
@@ -158,7 +165,7 @@ def test_a_bool_of_another_byte_is_true() -> None:
     registry = Registry(views=[FeatureView("v", [USER], [Feature("a", BOOL)])])
     (row,) = Table(registry.schemas["v", 1], [NOW], [[b"\1"]]).encode()
     for rows in ([row[:-1] + b"\x80"], [row]):
-        quick = RowEncoder(registry.plan(("v",)), "f").encode([ViewRows(list(rows), Source.STORE)], NOW)
+        quick = encoder_of(registry.plan(("v",)), "f").encode([ViewRows(list(rows), Source.STORE)], NOW)
         assert quick is not None
         assert b"\x20\x01" in quick
 
@@ -169,7 +176,7 @@ def test_a_string_over_its_bound_is_left_to_the_long_way() -> None:
     (row,) = Table(Schema.of(wide.features), [NOW], [["12345"]]).encode()
     registry = Registry(views=[narrow])
     rows = [ViewRows([row], Source.STORE)]
-    assert RowEncoder(registry.plan(("v",)), "f").encode(rows, NOW) is None
+    assert encoder_of(registry.plan(("v",)), "f").encode(rows, NOW) is None
     reply = pb.GetFeaturesResponse.FromString(long_way(registry.plan(("v",)), rows, "f"))
     assert [d.reason for d in reply.degraded] == [pb.DEGRADATION_REASON_CORRUPT_ROW]
 
@@ -183,6 +190,6 @@ def test_computed_features_take_the_long_way() -> None:
     view = FeatureView("v", [USER], [Feature("a", FLOAT64)])
     live = OnDemandView("live", [OnDemandFeature("b", FLOAT64, {"a": "v:a"}, _twice)])
     plan = Registry(views=[view], on_demand=[live]).plan(("v", "live"))
-    encoder = RowEncoder(plan, "f")
+    encoder = encoder_of(plan, "f")
     assert not encoder.fits
     assert encoder.encode([ViewRows([None], Source.STORE)], NOW) is None

@@ -1,0 +1,251 @@
+"""The hops of a call while it is on its way: what it did one after the other, and side by side.
+
+A hop is a span to be; of a call that is not sampled only the times are kept, as plain numbers. ``CURRENT`` is the hop
+that the code which runs now belongs to: None where nothing is measured. Hops are made of it in three ways:
+
+* ``lap`` says that what was done since the last one is done: so the hops of a call leave no gap between them;
+* ``stage`` is a lap with hops of its own;
+* ``open`` is for what runs beside others, or must be known by its id before it ends.
+
+Times are seconds of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from random import Random
+from typing import Final, NamedTuple
+
+from recsvc.telemetry.names import HOP_US
+from recsvc.telemetry.trace_context import NO_CARRIER, Carrier, Parent
+
+SHORT_S: Final = 20e-6
+"""What is shorter is an attribute of its parent and no span."""
+HIT_HOPS: Final = 2
+"""Hops of a call that did not wait for anything which are spans beside its own; those that took longest."""
+HOPS_KEPT: Final = 200
+"""Spans of one call: a slate has some twenty."""
+
+Scalar = str | bool | int | float
+Attribute = Scalar | tuple[str, ...]
+_ids = Random()  # noqa: S311  # names spans, keeps no secret
+
+
+class Kind(Enum):
+    """Which side of a call a span is."""
+
+    SERVER = "server"
+    CLIENT = "client"
+    INTERNAL = "internal"
+
+
+class Place(NamedTuple):
+    """Where a span is."""
+
+    trace_id: int
+    span_id: int
+
+
+class Event(NamedTuple):
+    """Something that happened at a moment."""
+
+    name: str
+    at: float
+    attributes: Mapping[str, Attribute]
+
+
+class Hop:
+    """One hop. ``attributes``, ``events`` and ``links`` are those of its span.
+
+    ``mark``: when its last lap ended; ``shown``: up to when its laps are spans.
+    """
+
+    __slots__ = (
+        "attributes",
+        "began",
+        "call",
+        "ended",
+        "error",
+        "events",
+        "id",
+        "kind",
+        "links",
+        "mark",
+        "name",
+        "parent",
+        "shown",
+    )
+
+    def __init__(self, call: CallHop | None, name: str, began: float, parent: int, kind: Kind = Kind.INTERNAL) -> None:
+        self.call: CallHop = call if call is not None else self  # type: ignore[assignment]  # a call is its own
+        self.name = name
+        self.kind = kind
+        self.began = self.mark = self.shown = began
+        self.ended: float | None = None
+        self.id = _ids.getrandbits(64)
+        self.parent = parent
+        self.attributes: dict[str, Attribute] = {}
+        self.events: list[Event] = []
+        self.links: list[Place] = []
+        self.error = ""
+
+    def __repr__(self) -> str:
+        state = "open" if self.ended is None else f"{(self.ended - self.began) * 1e6:.0f} us"
+        return f"Hop({self.name!r}, {state})"
+
+    @property
+    def place(self) -> Place:
+        """Where its span is."""
+        return Place(self.call.trace_id, self.id)
+
+    def lap(self, name: str) -> None:
+        """Say that what was done since the last lap is done."""
+        call, began = self.call, self.mark
+        self.mark = now = call.clock()
+        call.laps.append((name, now - began))
+        if call.sampled:
+            # Short ones in a row are part of the one that makes them long enough to see.
+            if now - self.shown < SHORT_S:
+                self.tell(name, now - began)
+            else:
+                call.keep(Hop(call, name, self.shown, self.id), now)
+                self.shown = now
+
+    def tell(self, name: str, seconds: float) -> None:
+        """Say in an attribute how long a hop took that is no span; those of one name add up."""
+        key = HOP_US.replace("*", name.removeprefix("recsvc."))
+        before = self.attributes.get(key, 0.0)
+        self.attributes[key] = round((before if isinstance(before, float) else 0.0) + seconds * 1e6, 1)
+
+    def open(self, name: str) -> Hop | None:
+        """Return a hop that begins where the last lap ended; None where the call is not sampled."""
+        self.shown = self.mark
+        return Hop(self.call, name, self.mark, self.id) if self.call.sampled else None
+
+    def close(self, made: Hop | None, name: str, *, follows: bool = True) -> None:
+        """End what was opened here; ``follows``: the next lap begins where it ends."""
+        call = self.call
+        call.is_hit = False
+        now = call.clock()
+        call.laps.append((name, now - (self.mark if made is None else made.began)))
+        if made is not None:
+            call.keep(made, now)
+        if follows:
+            self.mark = self.shown = now
+
+    def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
+        """Say that something has happened."""
+        if self.call.sampled and len(self.events) < HOPS_KEPT:
+            self.events.append(Event(name, self.call.clock(), attributes))
+
+
+class CallHop(Hop):
+    """A call: its hop is the server's span. ``carrier`` and ``came_from`` say whose trace it continues."""
+
+    __slots__ = ("came_from", "carrier", "clock", "degraded", "hops", "is_hit", "laps", "method", "sampled", "trace_id")
+
+    def __init__(  # noqa: PLR0913  # each is a fact of a call
+        self,
+        method: str,
+        began: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        sampled: bool,
+        trace_id: int = 0,
+        came_from: Parent | None = None,
+        carrier: Carrier = NO_CARRIER,
+    ) -> None:
+        super().__init__(None, method, began, 0 if came_from is None else came_from.span_id, Kind.SERVER)
+        self.method = method
+        self.clock = clock
+        self.sampled = sampled
+        self.trace_id = trace_id
+        self.came_from = came_from
+        self.carrier = carrier
+        self.laps: list[tuple[str, float]] = []
+        self.hops: list[Hop] = []
+        self.degraded: dict[str, None] = {}
+        self.is_hit = True
+        """Whether it did all by itself, one thing after the other."""
+
+    def __repr__(self) -> str:
+        return f"CallHop({self.method!r}, {'sampled' if self.sampled else 'not sampled'}, {len(self.laps)} laps)"
+
+    def condense(self) -> None:
+        """Make attributes of all but the longest hops, where there is little to see: of a hit."""
+        if self.is_hit and len(self.hops) > HIT_HOPS:
+            by_length = sorted(self.hops, key=lambda hop: hop.began - (hop.ended or hop.began))
+            self.hops = sorted(by_length[:HIT_HOPS], key=lambda hop: hop.began)
+            for hop in by_length[HIT_HOPS:]:
+                self.tell(hop.name, (hop.ended or hop.began) - hop.began)
+
+    def keep(self, hop: Hop, now: float) -> None:
+        """Take a hop that ended ``now``."""
+        hop.ended = now
+        if len(self.hops) < HOPS_KEPT:
+            self.hops.append(hop)
+
+
+CURRENT: Final[ContextVar[Hop | None]] = ContextVar("recsvc_hop", default=None)
+
+
+def lap(name: str) -> None:
+    """See Hop.lap; of the current hop, where there is one."""
+    hop = CURRENT.get()
+    if hop is not None:
+        hop.lap(name)
+
+
+def resume() -> None:
+    """Let the next lap begin now: what was done since the last one was told by hops of its own."""
+    hop = CURRENT.get()
+    if hop is not None:
+        hop.mark = hop.shown = hop.call.clock()
+
+
+def sampled() -> Hop | None:
+    """Return the current hop, where it is of a call that is sampled: for attributes that take time to find."""
+    hop = CURRENT.get()
+    return hop if hop is not None and hop.call.sampled else None
+
+
+def event(name: str, attributes: Mapping[str, Attribute]) -> None:
+    """See Hop.event; of the current hop, where there is one."""
+    hop = CURRENT.get()
+    if hop is not None:
+        hop.event(name, attributes)
+
+
+def degraded(reason: str, what: str) -> None:
+    """Say that the answer of the current call is not what it should be."""
+    hop = CURRENT.get()
+    if hop is not None:
+        hop.call.degraded[f"{reason} {what}"] = None
+
+
+@contextmanager
+def stage(name: str, *, beside: bool = False) -> Iterator[Hop | None]:
+    """Make what is done inside a hop of its own, and yield it where its call is sampled.
+
+    ``beside``: others run at the same time, and the laps of the current hop go on for themselves.
+    """
+    outer = CURRENT.get()
+    if outer is None:
+        yield None
+        return
+    inner = outer.open(name)
+    token = CURRENT.set(inner if inner is not None else _unsampled(outer))
+    try:
+        yield inner
+    finally:
+        CURRENT.reset(token)
+        outer.close(inner, name, follows=not beside)
+
+
+def _unsampled(outer: Hop) -> Hop:
+    """Return a hop whose laps are those of the call, and which is no span."""
+    return Hop(outer.call, outer.name, outer.mark, outer.id)

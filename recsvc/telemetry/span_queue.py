@@ -1,0 +1,136 @@
+"""Spans on their way out: a bounded queue for each exporter, with what becomes of every one counted."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.hop import CallHop, Hop
+from recsvc.telemetry.spans import Readable, SpanRecord, of_call, of_command
+
+log = logging.getLogger(__name__)
+
+QUEUE: Final = 16_384
+"""Spans that wait, where OTEL_BSP_MAX_QUEUE_SIZE does not say: some 30 MB. The SDK's 2,048 are a tenth of a second."""
+DELAY_MS: Final = 1_000.0
+"""How long they gather, where OTEL_BSP_SCHEDULE_DELAY does not say."""
+
+
+class _Counted(SpanExporter):
+    """Exports records through ``inner``; counts what it took, and says when that changes. Runs in a thread of its own.
+
+    ``readable`` makes spans of them where ``inner`` takes no others.
+    """
+
+    def __init__(self, inner: SpanExporter, metrics: m.Metrics, name: str, readable: Readable | None) -> None:
+        self.taken = 0
+        self._inner = inner
+        self._readable = readable
+        self._name = name
+        self._counts = {result: metrics[m.SPANS].count(result) for result in ("exported", "failed")}
+        self._works = True
+
+    def __repr__(self) -> str:
+        return f"_Counted({self._name}, {self.taken} taken)"
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        """See SpanExporter; of records."""
+        self.taken += len(spans)
+        result = self._inner.export(self._readable.spans(spans) if self._readable is not None else spans)
+        works = result is SpanExportResult.SUCCESS
+        self._counts["exported" if works else "failed"].add(len(spans))
+        if works != self._works:
+            self._works = works
+            log.warning("traces: %s %s", self._name, "takes spans again" if works else "takes no spans, they are lost")
+        return result
+
+    def shutdown(self) -> None:
+        """See SpanExporter."""
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """See SpanExporter."""
+        return self._inner.force_flush(timeout_millis)
+
+
+class SpanQueue:
+    """Hands records of spans to one exporter, as far as there is room; see Spans.
+
+    ``readable``: for an exporter of the SDK, which takes no records. ``baggage``: which entries of the caller's become
+    attributes.
+    """
+
+    def __init__(  # by their names
+        self,
+        exporter: SpanExporter,
+        metrics: m.Metrics,
+        *,
+        name: str,
+        readable: Readable | None = None,
+        baggage: Iterable[str] = (),
+    ) -> None:
+        self._baggage = frozenset(baggage)
+        self._dropped = metrics[m.SPANS].count("dropped")
+        self._room = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") or QUEUE)
+        delay_ms = float(os.environ.get("OTEL_BSP_SCHEDULE_DELAY") or DELAY_MS)
+        self._exporter = _Counted(exporter, metrics, name, readable)
+        self._given = 0
+        self._processor = BatchSpanProcessor(self._exporter, max_queue_size=self._room, schedule_delay_millis=delay_ms)
+
+    def __repr__(self) -> str:
+        return f"SpanQueue({self._exporter!r}, {self.waiting} of {self._room} wait)"
+
+    @property
+    def waiting(self) -> int:
+        """How many spans wait to be exported."""
+        return self._given - self._exporter.taken
+
+    def call(self, call: CallHop) -> None:
+        """See Spans."""
+        for record in of_call(call, self._baggage):
+            self._give(record)
+
+    def command(self, hop: Hop) -> None:
+        """See Spans."""
+        self._give(of_command(hop))
+
+    def _give(self, record: SpanRecord) -> None:
+        if self.waiting >= self._room:
+            self._dropped.add()
+            return
+        self._given += 1
+        self._processor.on_end(record)  # type: ignore[arg-type]  # it looks at no more than a record has
+
+    def flush(self) -> None:
+        """Export what waits; it blocks for as long as that takes."""
+        self._processor.force_flush()
+
+    def shutdown(self) -> None:
+        """End the exporter at once, whatever it does, then its thread."""
+        self._exporter.shutdown()
+        self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's
+
+
+class ToAll:
+    """Hands spans to several queues."""
+
+    def __init__(self, queues: Sequence[SpanQueue]) -> None:
+        self._queues = queues
+
+    def __repr__(self) -> str:
+        return f"ToAll({list(self._queues)})"
+
+    def call(self, call: CallHop) -> None:
+        """See Spans."""
+        for queue in self._queues:
+            queue.call(call)
+
+    def command(self, hop: Hop) -> None:
+        """See Spans."""
+        for queue in self._queues:
+            queue.command(hop)

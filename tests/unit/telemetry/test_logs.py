@@ -1,0 +1,102 @@
+"""Log lines: JSON that a machine reads, with the trace they belong to, and nothing that must stay secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from recsvc.secret import Secret
+from recsvc.telemetry import logs
+from recsvc.telemetry.hop import CURRENT, CallHop
+
+
+class Log:
+    """A logger whose lines can be read."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._lines = StringIO()
+        self.logger = logging.Logger("recsvc.test")  # noqa: LOG001  # of this test alone
+        handler = logging.StreamHandler(self._lines)
+        handler.setFormatter(logs.formatter(as_json=as_json))
+        handler.addFilter(logs._Redacted())
+        self.logger.addHandler(handler)
+
+    def text(self) -> str:
+        """Return what was written."""
+        return self._lines.getvalue()
+
+    def line(self) -> dict[str, Any]:
+        """Return the one line."""
+        (line,) = self.text().splitlines()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+@pytest.fixture
+def log() -> Log:
+    """One that writes JSON."""
+    return Log(as_json=True)
+
+
+@pytest.fixture
+def call() -> Iterator[CallHop]:
+    """A sampled call, which is the current one."""
+    made = CallHop("m", 0.0, sampled=True, trace_id=0xABC)
+    token = CURRENT.set(made)
+    yield made
+    CURRENT.reset(token)
+
+
+def test_a_line_is_one_object(log: Log) -> None:
+    """Time, level, logger and text, in one line, also where the text has several."""
+    log.logger.warning("the store %s\nsays no", "x")
+    line = log.line()
+    assert (line["event"], line["level"], line["logger"]) == ("the store x\nsays no", "warning", "recsvc.test")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_a_line_of_a_sampled_call_has_its_trace(log: Log, call: CallHop) -> None:
+    """From a line to its trace, and back; a call that is not sampled has none to go to."""
+    log.logger.error("x")
+    assert log.line()["trace_id"] == f"{0xABC:032x}"
+    assert log.line()["span_id"] == f"{call.id:016x}"
+    call.sampled = False
+    other = Log(as_json=True)
+    other.logger.error("x")
+    assert "trace_id" not in other.line()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_secrets_and_rows_do_not_show(*, as_json: bool) -> None:
+    """By their type: secrets, and bytes as rows and keys are."""
+    log = Log(as_json=as_json)
+    log.logger.error("%s and %s and %r", Secret("hunter2"), b"fs:{user:77}", memoryview(b"abc"))
+    log.logger.error("%(key)s", {"key": Secret("hunter2")})
+    assert "hunter2" not in log.text()
+    assert "77" not in log.text()
+    assert "[12 bytes]" in log.text()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_logins_are_cut_out_of_urls(*, as_json: bool) -> None:
+    """Also those that an exception brings: libraries put the URL that they were given into their texts."""
+    log = Log(as_json=as_json)
+    error = ConnectionError("no answer from redis://admin:hunter2@10.0.0.1:6379/0")
+    log.logger.error("rediss://u:hunter2@h does not answer", exc_info=error)
+    assert "hunter2" not in log.text()
+    assert "redis://***@10.0.0.1:6379/0" in log.text()
+    assert "ConnectionError" in log.text()
+
+
+def test_a_secret_shows_nowhere() -> None:
+    """Not as text, in a format, or in a repr; what it is used for gets its bytes."""
+    secret = Secret("hunter2")
+    assert "hunter2" not in f"{secret} {secret!r} {secret!s} {[secret]}" + str(secret)
+    assert secret.encode() == b"hunter2"
+    assert not Secret()
+    assert str(Secret()) == ""

@@ -1,0 +1,76 @@
+"""What goes over the wire for a call is what the SDK would send of the same spans."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from recsvc.telemetry.hop import CallHop, Event, Hop, Kind, Place
+from recsvc.telemetry.otlp_spans import PAIRS_KEPT, SpanEncoder
+from recsvc.telemetry.spans import Readable, SpanRecord, of_call
+from recsvc.telemetry.trace_context import Carrier, Parent
+from tests.unit.online.strategies import MANY
+
+READABLE = Readable(Resource({"service.name": "x", "n": 1}), InstrumentationScope("recsvc", "1.2", "https://x/1"))
+IDS = st.integers(1, 2**64 - 1)
+VALUES = st.one_of(
+    st.text(max_size=5),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.lists(st.text(max_size=3), max_size=3).map(tuple),
+)
+ATTRIBUTES = st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES)
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> CallHop:
+    """Draw a call with hops of all kinds, which hang on it or on each other."""
+    parent = draw(st.none() | st.builds(Parent, st.integers(1, 2**128 - 1), IDS, st.just(value=True)))
+    trace = draw(st.integers(1, 2**128 - 1)) if parent is None else parent.trace_id
+    state = draw(st.sampled_from([None, "vendor=1", "a=1,b=2"]))
+    call = CallHop(
+        "s/M",
+        draw(st.floats(0, 1e6)),
+        sampled=True,
+        trace_id=trace,
+        came_from=parent,
+        carrier=Carrier(None, state, None),
+    )
+    call.ended = call.began + draw(st.floats(0, 1))
+    places = [call]
+    for _ in range(draw(st.integers(0, 4))):
+        hop = Hop(call, draw(st.sampled_from(["x", "y"])), call.began, draw(st.sampled_from(places)).id)
+        hop.kind = draw(st.sampled_from(list(Kind)))
+        call.keep(hop, draw(st.floats(call.began, call.began + 1)))
+        places.append(hop)  # type: ignore[arg-type]  # a hop is where others may hang
+    for hop in places:
+        hop.attributes = draw(ATTRIBUTES)
+        hop.error = draw(st.sampled_from(["", "INTERNAL"]))
+        hop.links = draw(st.lists(st.builds(Place, st.integers(1, 2**128 - 1), IDS), max_size=2))
+        events = draw(st.lists(ATTRIBUTES, max_size=2))
+        hop.events = [Event("e", call.began, attributes) for attributes in events]
+    return call
+
+
+@given(st.lists(calls(), min_size=1, max_size=3))
+@MANY
+def test_encodes_as_the_sdk_does(made: list[CallHop]) -> None:
+    """Whatever the spans are, and whatever was encoded before, the message equals that of the SDK's own encoder."""
+    encoder = SpanEncoder(READABLE)
+    for call in made:
+        records: list[SpanRecord] = of_call(call, frozenset())
+        assert encoder.request(records) == encode_spans(READABLE.spans(records))
+
+
+def test_pairs_that_are_kept_are_bounded() -> None:
+    """Values that never come again (ids of recommendations) do not pile up."""
+    encoder = SpanEncoder(READABLE)
+    call = CallHop("s/M", 0.0, sampled=True, trace_id=1)
+    for number in range(PAIRS_KEPT + 100):
+        call.attributes = {"id": f"value {number}"}
+        encoder.request(of_call(call, frozenset()))
+    assert len(encoder._pairs) <= PAIRS_KEPT

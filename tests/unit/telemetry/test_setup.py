@@ -1,0 +1,216 @@
+"""Where telemetry goes, by OpenTelemetry's variables; what is wrong there is said, and nothing is sent unasked."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.series import Example
+from recsvc.telemetry.setup import Telemetry, Wishes
+from tests.parts.otlp import Collector, collector
+from tests.parts.waiting import eventually
+
+
+@pytest.fixture
+def received() -> Iterator[Collector]:
+    """A collector."""
+    with collector() as made:
+        yield made
+
+
+@asynccontextmanager
+async def telemetry(environment: dict[str, str], **wishes: object) -> AsyncIterator[Telemetry]:
+    """Set telemetry up as a server does, in an environment without any other such variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("OTEL_")]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        made = Telemetry(Wishes("1.2.3", **wishes), random=Random(1))  # type: ignore[arg-type]  # by their names
+        try:
+            yield made
+        finally:
+            await made.close(grace_s=5.0)
+
+
+def call(of: Telemetry) -> None:
+    """Measure one call."""
+    made = of.calls.begin("service/Method", of.calls.clock(), list)
+    assert made is not None
+    of.calls.end(made, "OK")
+
+
+async def test_nothing_is_exported_unasked() -> None:
+    """Without variables there are metrics, for whoever scrapes them, and no traces."""
+    async with telemetry({}) as made:
+        assert made.tracing is None
+        assert made.page == ""
+        call(made)
+        assert made.metrics[m.CALL_DURATION].points()
+
+
+@pytest.mark.parametrize(
+    "environment", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}]
+)
+async def test_exporting_can_be_switched_off(environment: dict[str, str]) -> None:
+    """An endpoint is no order where the SDK is disabled, or the exporter is none."""
+    async with telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environment}) as made:
+        assert made.tracing is None
+        assert made._provider is None
+
+
+async def test_an_endpoint_is_enough(received: Collector) -> None:
+    """With an endpoint spans and metrics go there over OTLP, with what the process is, and what waits is flushed."""
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint,
+        "OTEL_SERVICE_NAME": "shop-features",
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+    }
+    async with telemetry(environment) as made:
+        call(made)
+    assert [span.name for span in received.spans if span.kind == "SERVER"] == ["service/Method"]
+    (resource,) = received.resources
+    assert resource["service.name"] == "shop-features"
+    assert resource["service.version"] == "1.2.3"
+    assert resource["deployment.environment.name"] == "test"
+    assert resource["service.instance.id"]
+    (point,) = received.metrics[m.CALL_DURATION.name].histogram.data_points
+    assert point.count == 1
+    assert sum(point.bucket_counts) == 1
+    assert list(point.explicit_bounds) == list(m.SECONDS)
+    exemplar = point.exemplars[0]
+    assert exemplar.trace_id.hex() == received.spans[0].trace
+    assert exemplar.span_id.hex() == received.spans[0].id
+    assert m.LATE_SPANS.name in received.metrics
+
+
+async def test_histograms_may_be_deltas(received: Collector) -> None:
+    """Where the backend wants deltas, each export has what came since the last one."""
+    environment = {
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": received.endpoint,
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+        "OTEL_METRIC_EXPORT_INTERVAL": "50",
+    }
+    async with telemetry(environment) as made:
+        assert made.tracing is None
+        sizes = made.metrics[m.REQUEST_SIZE].histogram("x")
+        sizes.record(100.0)
+        await eventually(lambda: _count(received) == 1)
+        sizes.exemplify(Example(100.0, 1, 2, 3))
+        await eventually(lambda: _count(received) == 0)
+        sizes.record(5.0)
+        sizes.record(5.0)
+        await eventually(lambda: _count(received) == 2)
+    found = received.metrics[m.REQUEST_SIZE.name].histogram
+    assert found.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+
+
+def _count(received: Collector) -> int | None:
+    metric = received.metrics.get(m.REQUEST_SIZE.name)
+    return None if metric is None else metric.histogram.data_points[0].count
+
+
+async def test_a_dead_collector_costs_no_caller() -> None:
+    """Spans that nobody takes are counted, those beyond the bound are dropped, and the end does not wait for them."""
+    environment = {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "64",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "16",
+    }
+    async with telemetry(environment) as made:
+        for _ in range(500):
+            call(made)
+        (queue,) = made._queues
+        assert queue.waiting <= 64
+    results = {labels[0]: value for labels, value in made.metrics[m.SPANS].points()}
+    assert results["failed"] == queue._given  # every span is counted once
+    assert results["dropped"] > 100  # type: ignore[operator]
+    assert results["exported"] == 0
+
+
+async def test_a_page_may_be_asked_for_by_variables() -> None:
+    """The standard way to ask for a Prometheus page works beside our own setting."""
+    environment = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
+    async with telemetry(environment) as made:
+        assert made.page.startswith("localhost:")
+    async with telemetry({}, page="127.0.0.1:0") as made:
+        assert made.page.startswith("127.0.0.1:")
+    async with telemetry({}, page="127.0.0.1:0", metrics=False) as made:
+        assert made.page == ""
+        assert not made.calls.measures
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: .*'zipkin'.*otlp"),
+        ({"OTEL_METRICS_EXPORTER": "statsd"}, "OTEL_METRICS_EXPORTER: .*'statsd'"),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_PROPAGATORS": "b3"}, "OTEL_PROPAGATORS: .*b3"),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_TRACES_SAMPLER": "most"}, "OTEL_TRACES_SAMPLER"),
+        ({"OTEL_LOGS_EXPORTER": "otlp"}, "OTEL_LOGS_EXPORTER"),
+    ],
+)
+def test_what_cannot_be_done_is_named(environment: dict[str, str], named: str) -> None:
+    """A variable that asks for what there is not ends the start with its name, and is never passed over."""
+    with pytest.raises(ValueError, match=named):
+        Telemetry(Wishes("1", environment=environment), random=Random(1))
+
+
+async def test_http_is_spoken_too() -> None:
+    """Where the variable says http/protobuf, spans go there by POST, as the SDK makes them."""
+    bodies = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_METRICS_EXPORTER": "none",
+        }
+        async with telemetry(environment) as made:
+            call(made)
+        server.shutdown()
+        thread.join()
+    ((path, body),) = bodies
+    assert path == "/v1/traces"
+    (of,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    assert of.scope_spans[0].spans[0].name == "service/Method"
+
+
+@pytest.mark.parametrize(
+    ("propagators", "kept"),
+    [
+        ("tracecontext,baggage", (True, True)),
+        ("tracecontext", (True, False)),
+        ("baggage", (False, True)),
+        ("none", (False, False)),
+    ],
+)
+async def test_propagators_say_which_headers_count(propagators: str, kept: tuple[bool, bool]) -> None:
+    """What is not named is not read."""
+    async with telemetry({"OTEL_TRACES_EXPORTER": "console", "OTEL_PROPAGATORS": propagators}) as made:
+        assert made.tracing is not None
+        found = made.tracing.carrier([("traceparent", "t"), ("baggage", "b")])
+        made.tracing.sampling.takes(None, 0)
+    assert (found.traceparent is not None, found.baggage is not None) == kept
