@@ -177,10 +177,16 @@ def floor_server(replies: Mapping[str, bytes], core: int, python: str | Path = s
 
 
 @contextlib.contextmanager
-def recsvc_server(
-    definitions: Path, redis: str, core: int, python: str | Path = sys.executable, **settings: object
+def recsvc_server(  # what, where and how
+    definitions: Path,
+    redis: str,
+    core: int,
+    python: str | Path = sys.executable,
+    *,
+    variables: Mapping[str, str] | None = None,
+    **settings: object,
 ) -> Iterator[Server]:
-    """Start recsvc as a user would, with these settings (``cache_s=0``).
+    """Start recsvc as a user would, with these settings (``cache_s=0``) and environment variables.
 
     A slow moment of this machine must not look like a store that does not answer, or has too much to do: what comes of
     that would be measured instead. So timeouts are long, and there are connections for all calls in flight.
@@ -191,6 +197,6 @@ def recsvc_server(
     usual |= {"redis_connections": 128}
     usual |= settings
     flags = [text for name, value in usual.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    environment = {"PYTHONPATH": str(ROOT)}
+    environment = {"PYTHONPATH": str(ROOT), **(variables or {})}
     with started([python, "-m", "recsvc", "serve", definitions, *flags], core, environment=environment) as server:
         yield server

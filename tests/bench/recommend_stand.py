@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,13 +130,13 @@ class Shop:
             yield cls(stand, made, stand.folder / "models", sizes)
 
     @contextlib.contextmanager
-    def server(self, **settings: object) -> Iterator[Server]:
+    def server(self, *, variables: Mapping[str, str] | None = None, **settings: object) -> Iterator[Server]:
         """Start recsvc with the catalogue, both indexes and the model; candidates are never reduced but by request."""
         usual: dict[str, object] = {"index_dir": self.world.indexes, "model_dir": self.models}
         usual["recommend_target_ms"] = NEVER_MS
         cores = own_cores() or [0]
         chosen: Any = usual | settings
-        with recsvc_server(DEFINITIONS, self.stand.redis.url, cores[0], **chosen) as server:
+        with recsvc_server(DEFINITIONS, self.stand.redis.url, cores[0], variables=variables, **chosen) as server:
             use_cores(server, {self.stand.cores.server, self.stand.cores.load})
             yield server
 
