@@ -106,10 +106,10 @@ class Handlers:
         replies = measured.metrics[m.RESPONSE_SIZE].histogram(name)
 
         async def handle(request: Any, context: _Context) -> bytes:  # noqa: ANN401  # as its deserializer gives it
-            calls.under_way += 1
             call = begin(name, arrival.at, context.invocation_metadata) if is_measured else None
             if call is not None:
                 call.lap(names.PARSE)
+            calls.under_way += 1
             outcome, until = seen.OK, 0.0
             try:
                 if calls.phase is not Phase.SERVING:

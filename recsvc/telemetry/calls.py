@@ -137,6 +137,7 @@ class Calls:
             call.condense()
             _describe(call, code, self._tracing)
             self._tracing.spans.call(call)
+            call.hops = []  # they have the call, so it lets go of them
             duration.exemplify(Example(seconds, time.time_ns(), call.trace_id, call.id))
         elif code in ERRORS or call.degraded or seconds >= self._tracing.late_s:
             self._end_late(call, code, self._tracing, now)

@@ -65,9 +65,9 @@ class Hop:
     """
 
     __slots__ = (
+        "_call",
         "attributes",
         "began",
-        "call",
         "ended",
         "error",
         "events",
@@ -81,7 +81,7 @@ class Hop:
     )
 
     def __init__(self, call: CallHop | None, name: str, began: float, parent: int, kind: Kind = Kind.INTERNAL) -> None:
-        self.call: CallHop = call if call is not None else self  # type: ignore[assignment]  # a call is its own
+        self._call = call
         self.name = name
         self.kind = kind
         self.began = self.mark = self.shown = began
@@ -98,9 +98,11 @@ class Hop:
         return f"Hop({self.name!r}, {state})"
 
     @property
-    def place(self) -> Place:
-        """Where its span is."""
-        return Place(self.call.trace_id, self.id)
+    def call(self) -> CallHop:
+        """The call that it belongs to."""
+        if self._call is None:
+            raise AssertionError("only a call has none")
+        return self._call
 
     def lap(self, name: str) -> None:
         """Say that what was done since the last lap is done."""
@@ -174,6 +176,11 @@ class CallHop(Hop):
 
     def __repr__(self) -> str:
         return f"CallHop({self.method!r}, {'sampled' if self.sampled else 'not sampled'}, {len(self.laps)} laps)"
+
+    @property
+    def call(self) -> CallHop:
+        """Itself; kept nowhere, for a circle would be garbage that every call leaves."""
+        return self
 
     def condense(self) -> None:
         """Make attributes of all but the longest hops, where there is little to see: of a hit."""

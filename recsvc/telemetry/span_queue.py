@@ -41,7 +41,11 @@ class _Counted(SpanExporter):
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """See SpanExporter; of records."""
         self.taken += len(spans)
-        result = self._inner.export(self._readable.spans(spans) if self._readable is not None else spans)
+        try:
+            result = self._inner.export(self._readable.spans(spans) if self._readable is not None else spans)
+        except Exception:  # whatever it is: these spans are lost, which is counted, and the next ones are not
+            log.exception("traces: %d spans could not be exported", len(spans))
+            result = SpanExportResult.FAILURE
         works = result is SpanExportResult.SUCCESS
         self._counts["exported" if works else "failed"].add(len(spans))
         if works != self._works:

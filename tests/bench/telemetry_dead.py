@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from tests.bench.read_generator import Pressure
+from tests.bench.read_generator import Burst, Pressure
 from tests.bench.read_paths import CONNECTIONS, IN_FLIGHT, SINGLE_HIT, SIZES, make_calls
 from tests.bench.read_process import Server, recsvc_server
 from tests.bench.read_stand import Calls, Stand
@@ -23,6 +23,8 @@ from tests.bench.telemetry_stand import ALL, metric, page, settings, sink, varia
 LIVE, AGAIN, DEAD = "taken", "taken, another server", "dead collector"
 NOBODY: Final = "http://127.0.0.1:9"
 SECONDS: Final = {"full": 10.0, "quick": 5.0, "tiny": 0.5}
+FILL_S: Final = {"full": 45.0, "quick": 45.0, "tiny": 0.5}
+"""How long the dead one is called before its memory is looked at: its queue is full, its exporter has failed often."""
 ROUNDS: Final = {"full": 7, "quick": 5, "tiny": 1}
 SHARE: Final = 0.4
 """Of what a server can do, the rate of calls."""
@@ -50,14 +52,13 @@ async def measure(scale: str) -> Report:
             for name in (LIVE, AGAIN, DEAD)
         }
         rate = SHARE * _most(stand, servers[LIVE], calls, SECONDS[scale])
-        for server in servers.values():  # the queue of the dead one is full from here on
+        for server in servers.values():
             _most(stand, server, calls, SECONDS[scale])
+        _calls_at(stand, servers[DEAD], calls, rate, FILL_S[scale])
         seen = {name: Seen([], server.rss_bytes()) for name, server in servers.items()}
         for _ in range(ROUNDS[scale]):
             for name, server in servers.items():
-                pressure = Pressure(connections=CONNECTIONS, rate=rate, seconds=SECONDS[scale], poisson=True)
-                burst = stand.generator.grpc(server.address, calls.path, calls.bodies, pressure)
-                seen[name].p99.append(burst.latency.p99)
+                seen[name].p99.append(_calls_at(stand, server, calls, rate, SECONDS[scale]).latency.p99)
         for name, server in servers.items():
             seen[name].end_bytes = server.rss_bytes()
         return report(seen, page(servers[DEAD]), rate)
@@ -66,6 +67,12 @@ async def measure(scale: str) -> Report:
 def _server(stand: Stand, endpoint: str) -> contextlib.AbstractContextManager[Server]:
     usual = {**variables(ALL, endpoint), "OTEL_BSP_MAX_QUEUE_SIZE": str(QUEUE)}
     return recsvc_server(DEFINITIONS, stand.redis.url, stand.cores.server, variables=usual, **settings(ALL))
+
+
+def _calls_at(stand: Stand, server: Server, calls: Calls, rate: float, seconds: float) -> Burst:
+    """Call at random times."""
+    pressure = Pressure(connections=CONNECTIONS, rate=rate, seconds=seconds, poisson=True)
+    return stand.generator.grpc(server.address, calls.path, calls.bodies, pressure)
 
 
 def _most(stand: Stand, server: Server, calls: Calls, seconds: float) -> float:

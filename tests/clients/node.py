@@ -33,6 +33,23 @@ class NodeClient:
         lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
         return cls(Path(program), built(f"node-client-{lock}", _install) / "node_modules")
 
+    def traced(self, address: str, method: str, request: dict[str, Any], endpoint: str) -> str:
+        """Call with OpenTelemetry's own instrumentation, whose spans go to ``endpoint``; return the trace's id."""
+        command: list[str | Path] = [
+            self.program,
+            "--require",
+            SOURCE / "traced.js",
+            SOURCE / "client.js",
+            address,
+            method,
+        ]
+        environment = {**os.environ, "NODE_PATH": str(self.packages), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        done = subprocess.run(
+            command, input=json.dumps(_plain(request)), env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr.split()[1]
+
     def call(self, address: str, method: str, request: dict[str, Any]) -> Any:  # noqa: ANN401  # JSON
         """Return the reply as JSON; ``request`` is JSON by the names of the contract. A failed call fails the test."""
         command: list[str | Path] = [self.program, SOURCE / "client.js", address, method]

@@ -10,6 +10,7 @@ import pytest
 
 from recsvc.pb import serving_pb2 as pb
 from recsvc.telemetry import names
+from tests.clients.node import NodeClient
 from tests.e2e.traced_demo import Context, TracedDemo, traced_demo
 from tests.parts.jaeger import BUILD_S
 from tests.parts.spans import Tree
@@ -154,6 +155,22 @@ def test_as_many_commands_as_redis_counts(demo: TracedDemo) -> None:
     assert spans() == sent
     print(f"{len(trees)} calls, {sent} commands, as many CLIENT spans")  # noqa: T201  # a figure, for whoever runs it with -s
     assert sent > 0
+
+
+def test_a_stock_client_and_the_server_are_one_trace(demo: TracedDemo) -> None:
+    """A client in JavaScript with OpenTelemetry's own instrumentation: its span is the parent of ours, in one trace."""
+    node = NodeClient.prepared()
+    request = {"entities": {"user_id": "196"}, "features": FEATURES}
+    trace = node.traced(demo.address, "GetFeatures", request, f"http://{demo.jaeger.otlp_http}")
+    wait_until(lambda: {span.kind for span in demo.spans(Context(trace))} >= {"CLIENT", "SERVER"})
+    spans = demo.spans(Context(trace))
+    (server,) = [span for span in spans if span.kind == "SERVER"]
+    (client,) = [span for span in spans if span.id == server.parent]
+    assert client.kind == "CLIENT"
+    assert client.name.endswith("ServingService/GetFeatures")
+    assert client.start <= server.start
+    assert server.end <= client.end
+    assert not [span for span in spans if span.parent not in {other.id for other in spans} and span is not client]
 
 
 def test_an_outage(demo: TracedDemo) -> None:

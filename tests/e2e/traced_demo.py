@@ -50,6 +50,7 @@ class Context:
 class TracedDemo:
     """A running demo: who is called, where its traces are, and its Redis."""
 
+    address: str
     channel: grpc.Channel
     page: str
     jaeger: Jaeger
@@ -131,7 +132,7 @@ def traced_demo() -> Iterator[TracedDemo]:
     ):
         wait_for_redis(store, admin)
         with _demo(jaeger, port) as (address, page), grpc.insecure_channel(address) as channel:
-            yield TracedDemo(channel, page, jaeger, store, admin, threads)
+            yield TracedDemo(address, channel, page, jaeger, store, admin, threads)
 
 
 @contextmanager
