@@ -6,6 +6,7 @@ our histograms on its way to the exporter, with their exemplars.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -42,6 +43,7 @@ class WithHistograms(MetricExporter):
         self._inner = inner
         self._metrics = metrics
         self._temporality = preferred.get(SdkHistogram, AggregationTemporality.CUMULATIVE)
+        self._exemplars = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", "").strip().lower() != "always_off"
         self._began = time.time_ns()
         self._before: dict[tuple[str, Labels], Distribution] = {}
 
@@ -96,7 +98,8 @@ class WithHistograms(MetricExporter):
         examples = [
             Exemplar({}, example.value, example.at_nanos, example.span_id, example.trace_id)
             for example in value.examples
-            if example.at_nanos >= self._began or self._temporality is AggregationTemporality.CUMULATIVE
+            if self._exemplars
+            and (example.at_nanos >= self._began or self._temporality is AggregationTemporality.CUMULATIVE)
         ]
         return HistogramDataPoint(
             attributes=_attributes(of, labels),

@@ -166,6 +166,9 @@ def _resource(version: str) -> Resource:
 
 def _check(environment: Mapping[str, str]) -> None:
     """Raise ValueError for what the variables ask for and nobody here does."""
+    for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"):
+        if environment.get(name, "").strip():
+            raise ValueError(f"{name}: files of configuration are not read; say it by variables")
     logs = environment.get("OTEL_LOGS_EXPORTER", "").strip().lower()
     if logs not in {"", "none"}:
         raise ValueError(f"OTEL_LOGS_EXPORTER: {logs!r} is not exported to, logs go to stderr as JSON; write none")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from recsvc.telemetry import metrics as m
@@ -79,6 +80,7 @@ class SpanQueue:
         baggage: Iterable[str] = (),
     ) -> None:
         self._baggage = frozenset(baggage)
+        self._limits = SpanLimits()  # as the variables have them
         self._dropped = metrics[m.SPANS].count("dropped")
         self._room = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") or QUEUE)
         delay_ms = float(os.environ.get("OTEL_BSP_SCHEDULE_DELAY") or DELAY_MS)
@@ -96,7 +98,7 @@ class SpanQueue:
 
     def call(self, call: CallHop) -> None:
         """See Spans."""
-        for record in of_call(call, self._baggage):
+        for record in of_call(call, self._baggage, self._limits):
             self._give(record)
 
     def command(self, hop: Hop) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from opentelemetry.baggage import get_all
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
@@ -64,14 +64,16 @@ class SpanRecord:
         return int((hop.began if hop.ended is None else hop.ended) * 1e9) + self.offset
 
 
-def of_call(call: CallHop, baggage: frozenset[str]) -> list[SpanRecord]:
+def of_call(call: CallHop, baggage: frozenset[str], limits: SpanLimits) -> list[SpanRecord]:
     """Return the records of a call that has ended: the server's first, then those of its hops.
 
-    ``baggage``: which entries of the caller's become attributes.
+    ``baggage``: which entries of the caller's become attributes. ``limits``: how much a span may have.
     """
     if call.carrier.baggage and baggage:
         call.attributes.update(_baggage(call.carrier.baggage, baggage))
     offset = wall_offset()
+    for hop in (call, *call.hops):
+        _bound(hop, limits)
     own = SpanRecord(call, offset, call.parent, remote=call.came_from is not None)
     return [own, *(SpanRecord(hop, offset, hop.parent) for hop in call.hops)]
 
@@ -79,6 +81,18 @@ def of_call(call: CallHop, baggage: frozenset[str]) -> list[SpanRecord]:
 def of_command(hop: Hop) -> SpanRecord:
     """Return the record of a command, which is in no call's list: it may outlive its caller."""
     return SpanRecord(hop, wall_offset(), hop.parent)
+
+
+def _bound(hop: Hop, limits: SpanLimits) -> None:
+    """Cut what is more than a span may have: the first ones stay."""
+    most, length = limits.max_span_attributes, limits.max_span_attribute_length
+    if length is not None or (most is not None and len(hop.attributes) > most):
+        kept = list(hop.attributes.items())[:most]
+        hop.attributes = {name: value[:length] if isinstance(value, str) else value for name, value in kept}
+    if limits.max_events is not None and len(hop.events) > limits.max_events:
+        del hop.events[limits.max_events :]
+    if limits.max_links is not None and len(hop.links) > limits.max_links:
+        del hop.links[limits.max_links :]
 
 
 def wall_offset() -> int:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from recsvc.telemetry.hop import CallHop, Event, Hop, Kind, Place
@@ -15,6 +16,7 @@ from recsvc.telemetry.trace_context import Carrier, Parent
 from tests.unit.online.strategies import MANY
 
 READABLE = Readable(Resource({"service.name": "x", "n": 1}), InstrumentationScope("recsvc", "1.2", "https://x/1"))
+LIMITS = SpanLimits()
 IDS = st.integers(1, 2**64 - 1)
 VALUES = st.one_of(
     st.text(max_size=5),
@@ -62,7 +64,7 @@ def test_encodes_as_the_sdk_does(made: list[CallHop]) -> None:
     """Whatever the spans are, and whatever was encoded before, the message equals that of the SDK's own encoder."""
     encoder = SpanEncoder(READABLE)
     for call in made:
-        records: list[SpanRecord] = of_call(call, frozenset())
+        records: list[SpanRecord] = of_call(call, frozenset(), LIMITS)
         assert encoder.request(records) == encode_spans(READABLE.spans(records))
 
 
@@ -72,5 +74,17 @@ def test_pairs_that_are_kept_are_bounded() -> None:
     call = CallHop("s/M", 0.0, sampled=True, trace_id=1)
     for number in range(PAIRS_KEPT + 100):
         call.attributes = {"id": f"value {number}"}
-        encoder.request(of_call(call, frozenset()))
+        encoder.request(of_call(call, frozenset(), LIMITS))
     assert len(encoder._pairs) <= PAIRS_KEPT
+
+
+def test_spans_are_within_the_limits() -> None:
+    """What is more than a span may have is cut: attributes, the length of texts, events and links."""
+    call = CallHop("s/M", 0.0, sampled=True, trace_id=1)
+    call.attributes = {"a": "long text", "b": 1, "c": 2}
+    call.events = [Event("e", 0.0, {})] * 5
+    call.links = [Place(1, number) for number in range(1, 6)]
+    limits = SpanLimits(max_events=2, max_links=3, max_span_attributes=2, max_span_attribute_length=4)
+    (record,) = of_call(call, frozenset(), limits)
+    assert record.hop.attributes == {"a": "long", "b": 1}
+    assert (len(record.hop.events), len(record.hop.links)) == (2, 3)

@@ -96,6 +96,7 @@ async def test_an_endpoint_is_enough(received: Collector) -> None:
 async def test_histograms_may_be_deltas(received: Collector) -> None:
     """Where the backend wants deltas, each export has what came since the last one."""
     environment = {
+        "OTEL_METRICS_EXEMPLAR_FILTER": "always_off",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": received.endpoint,
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
         "OTEL_METRIC_EXPORT_INTERVAL": "50",
@@ -159,6 +160,7 @@ async def test_a_page_may_be_asked_for_by_variables() -> None:
         ({"OTEL_TRACES_EXPORTER": "console", "OTEL_PROPAGATORS": "b3"}, "OTEL_PROPAGATORS: .*b3"),
         ({"OTEL_TRACES_EXPORTER": "console", "OTEL_TRACES_SAMPLER": "most"}, "OTEL_TRACES_SAMPLER"),
         ({"OTEL_LOGS_EXPORTER": "otlp"}, "OTEL_LOGS_EXPORTER"),
+        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "OTEL_CONFIG_FILE"),
     ],
 )
 def test_what_cannot_be_done_is_named(environment: dict[str, str], named: str) -> None:
