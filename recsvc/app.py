@@ -9,7 +9,7 @@ import random
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 SLOW_SHARE: Final = 0.8
 """Of the time that a read may take, what makes it slow where no setting says so."""
+CANCEL_AGAIN_S: Final = 0.5
 PING_INTERVAL_S: Final = 1.0
 """How often the store is asked whether it is there, for its health service name; also how long it has to answer."""
 
@@ -191,9 +192,7 @@ class App:
             yield
         finally:
             await self._rpc.stop(lame_duck_s=self._settings.lame_duck_s, refuse_s=self._settings.refuse_s)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _ended(tasks)
 
     def reload(self) -> None:
         """Read the definitions again soon, and serve them from then on.
@@ -269,6 +268,15 @@ def _telemetry(settings: Settings) -> Telemetry:
 def _freshness(registry: Registry) -> list[Point]:
     views = registry.views.values()
     return [((view.label,), view.freshness.total_seconds()) for view in views if view.freshness is not None]
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: wait_for of Python 3.11 may swallow a cancellation, and redis-py uses it."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -138,8 +138,9 @@ async def slate_stage(world: World) -> AsyncIterator[SlateStage]:
                 yield SlateStage(world, store, servers, changes, load)
                 assert not task.done(), task
             finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                while not task.done():  # wait_for of Python 3.11, which redis-py uses, may swallow a cancellation
+                    task.cancel()
+                    await asyncio.wait([task], timeout=1.0)
 
 
 @contextlib.contextmanager

@@ -216,6 +216,9 @@ async def test_a_slate_shows_every_stage_and_source(
     sources = tree.all(names.SOURCE)
     assert len(sources) == len({span.attributes[names.SOURCE_NAME] for span in sources}) > 1
     assert {span.parent for span in sources} == {tree.root.id}
+    assert max(span.end for span in sources) <= min(
+        span.start for span in tree.all(names.MERGE) + tree.all(names.FEATURES)
+    )
     for wait in tree.all(names.WAIT):
         assert wait.parent in {tree.one(names.FEATURES).id, tree.one(names.QUERY).id}
     attributes = tree.root.attributes

@@ -1,0 +1,56 @@
+"""How a call ends that its caller gives up: told apart in metrics, whoever was late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from recsvc.deadline import Deadline
+from recsvc.pb import serving_pb2 as pb
+from recsvc.rpc.handler import Calls, Handlers
+from recsvc.telemetry import calls as seen
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.metrics import Metrics
+from tests.parts.waiting import eventually
+
+
+class Context:
+    """What a handler asks of a call: how much time there is, and its metadata."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def time_remaining(self) -> float:
+        """Return how many seconds are left."""
+        return self._until - time.monotonic()
+
+    def invocation_metadata(self) -> tuple[()]:
+        """Return nothing."""
+        return ()
+
+
+async def never(_: object, __: Deadline) -> bytes:
+    """Answer never."""
+    await asyncio.Event().wait()
+    raise AssertionError("it waits for ever")
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(60.0, "CANCELLED"), (0.02, "DEADLINE_EXCEEDED")])
+async def test_a_call_that_is_given_up_ends_by_its_deadline(seconds: float, code: str) -> None:
+    """Cancelled in its time it is its caller's doing, after its time it was too late; it is counted out either way."""
+    metrics, calls = Metrics(), Calls()
+    handlers = Handlers(calls, seen.Calls(metrics), default_deadline_s=1.0, margin_s=0.005)
+    handler = handlers.unary("service/Method", pb.GetFeaturesRequest, never)
+    handle: Callable[[Any, Any], Awaitable[bytes]] = cast("Any", handler).unary_unary
+    context = Context(seconds)
+    task = asyncio.ensure_future(handle(pb.GetFeaturesRequest(), context))
+    await eventually(lambda: calls.under_way and (code == "CANCELLED" or context.time_remaining() < 0))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [labels for labels, _ in metrics[m.CALL_DURATION].points()] == [("service/Method", code)]
+    assert calls.under_way == 0
