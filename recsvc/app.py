@@ -260,9 +260,12 @@ def _telemetry(settings: Settings) -> Telemetry:
         return Telemetry(wishes, random=random.Random())  # noqa: S311  # names traces, keeps no secret
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise StartupError(f"--metrics-listen {settings.metrics_listen}: cannot listen there ({reason})") from error
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        where = (
+            f"--metrics-listen {settings.metrics_listen}" if settings.metrics_listen else "OTEL_EXPORTER_PROMETHEUS_*"
+        )
+        raise StartupError(f"{where}: cannot listen there ({reason})") from error
 
 
 def _freshness(registry: Registry) -> list[Point]:

@@ -66,7 +66,7 @@ def between(before: Page | None, after: Page, seconds: float) -> Rates:
             for labels, value in series.items()
         }
         for of, series in after.series.items()
-        if of.kind is not Kind.GAUGE
+        if of.kind not in {Kind.GAUGE, Kind.UP_DOWN}
     }
     return Rates(grown, after.series)
 

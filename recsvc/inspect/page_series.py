@@ -13,11 +13,6 @@ from prometheus_client.samples import Sample
 from recsvc.errors import Kind as ErrorKind
 from recsvc.errors import RecsvcError
 from recsvc.telemetry.metrics import (
-    CACHE_BYTES,
-    CACHE_ROWS,
-    CALLS_ACTIVE,
-    CONNECTIONS,
-    FETCH_WAITING,
     INSTRUMENTS,
     QUALITY,
     REDIS_EVICTED,
@@ -29,7 +24,6 @@ from recsvc.telemetry.series import Instrument, Kind, Labels, quantile
 TARGET: Final = "target_info"
 INSTANCE: Final = "service_instance_id"
 """Made up anew by each start of a server, so another one means that all counts began at nothing."""
-_SUMMED_GAUGES: Final = frozenset({CALLS_ACTIVE, CACHE_ROWS, CACHE_BYTES, FETCH_WAITING, CONNECTIONS})
 _TOLD_BY_ALL: Final = frozenset({REDIS_EVICTED, REDIS_LOOKUPS})
 """Counts of Redis itself: every worker tells the same."""
 
@@ -122,7 +116,7 @@ def together(instrument: Instrument, one: Value, other: Value) -> Value:
         return one.plus(other)
     if isinstance(one, Spread) or isinstance(other, Spread):
         raise TypeError(f"{instrument.name} is a histogram and is none")
-    if instrument in _SUMMED_GAUGES or (instrument.kind is Kind.COUNTER and instrument not in _TOLD_BY_ALL):
+    if instrument.kind is Kind.UP_DOWN or (instrument.kind is Kind.COUNTER and instrument not in _TOLD_BY_ALL):
         return one + other
     return min(one, other) if instrument == QUALITY else max(one, other)
 

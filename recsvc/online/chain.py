@@ -103,7 +103,7 @@ class ReadChain:
 
     def _states(self) -> list[Point]:
         now, order = self._around.clock(), [State.CLOSED, State.HALF_OPEN, State.OPEN]
-        return [((name,), order.index(breaker.state(now))) for name, breaker in list(self._breakers.items())]
+        return [((name,), order.index(breaker.state(now))) for name, breaker in self._breakers.copy().items()]
 
     def _lanes(self, store: NamedStore | Router) -> Coalescer | ByNode:
         if isinstance(store, NamedStore):

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -313,7 +313,6 @@ class Coalescer:
         for parcel in parcels:
             parcel.hop = hop
         self._widths.record(sum(len(parcel.keys) for parcel in parcels))
-        self._crowds.record(len(calls))
         until = parcels[0].missed_at + self._settings.timeout_s
         task = self._loop.create_task(self._run(parcels, until, hop))
         self._fetches.add(task)
@@ -333,6 +332,7 @@ class Coalescer:
             self._land(parcels, rows)
 
     def _ended(self, parcels: list[Parcel], task: asyncio.Task[None]) -> None:
+        CURRENT.set(None)
         self._fetches.discard(task)
         if parcels[0].rows is None:  # ended by close() before it began
             self._land(parcels, [UNREAD] * sum(len(p.keys) for p in parcels))
@@ -340,8 +340,10 @@ class Coalescer:
             log.error("a fetch failed for a reason nobody thought of", exc_info=error)
         self._pump(self._clock())
 
-    def _land(self, parcels: Iterable[Parcel], rows: Sequence[Row] | None) -> None:
+    def _land(self, parcels: Sequence[Parcel], rows: Sequence[Row] | None) -> None:
         """Give parcels their rows, tell those who wait, and let go what was blocked; None: they were never sent."""
+        if rows is not None:
+            self._crowds.record(len({call for parcel in parcels for call in parcel.calls}))
         at = 0
         for parcel in parcels:
             end = at + len(parcel.keys)

@@ -14,9 +14,9 @@ from redis.exceptions import ResponseError, SlotNotCoveredError
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.redis_dial import TcpDialer
 from recsvc.online.redis_moved import Follower
-from recsvc.online.redis_pool import FAILURES, ChannelPool
+from recsvc.online.redis_pool import FAILURES, ChannelPool, reason
 from recsvc.online.redis_slots import SLOTS, SlotMap
-from recsvc.online.redis_store import RedisNodeStore, reason, usage
+from recsvc.online.redis_store import RedisNodeStore, usage
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry.hop import CURRENT
 

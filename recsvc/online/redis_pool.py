@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from functools import partial
 from typing import Any, Final
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from recsvc.online.loop_turns import LOOK_TURNS, after_turns
 from recsvc.online.redis_channel import Channel
 from recsvc.online.redis_dial import Dialer
 from recsvc.telemetry.calls import Calls, Command
+from recsvc.telemetry.hop import CURRENT
 
 log = logging.getLogger(__name__)
 
 FAILURES: Final = (RedisError, OSError)
 """What is raised where a server does not answer; TimeoutError and ConnectionError are OSErrors."""
+ELSEWHERE: Final = frozenset({"MOVED", "ASK", "TRYAGAIN"})
 CLOSE_TIMEOUT_S: Final = 1.0
 SILENCE_S: Final = 0.02
 """How long a read must have waited in vain for idle connections to be suspect; one that had less time says little."""
@@ -70,20 +73,23 @@ class ChannelPool:
         came_at = time.monotonic()  # to the µs, where uvloop's clock is to the ms
         channel = self._take_idle() or await self._wait(until)
         sent_at = self._loop.time()
-        command = None
-        if self._calls is not None:
-            command = Command(self._calls, self._dialer.place, operation, count, time.monotonic() - came_at)
-        failure: BaseException | None = None
+        command, failed = None, ""
         try:
-            return await channel.ask(commands, count, until)
+            if self._calls is not None:
+                waited_s = time.monotonic() - came_at
+                command = Command(self._calls, self._dialer.place, operation, count, waited_s)
+            replies = await channel.ask(commands, count, until)
+            if ResponseError in map(type, replies):
+                failed = next(filter(None, map(_refusal, replies)), "")
+            return replies  # noqa: TRY300  # what is left is said below
         except BaseException as error:
-            failure = error
+            failed = reason(error)
             if isinstance(error, TimeoutError) and self._loop.time() - sent_at >= SILENCE_S:
                 self._drop_idle(sent_at)
             raise
         finally:
             if command is not None:
-                command.end(failure)
+                command.end(failed)
             self._give(channel)
 
     def retire(self) -> None:
@@ -177,6 +183,7 @@ class ChannelPool:
             task.add_done_callback(self._opened)
 
     async def _open(self) -> None:
+        CURRENT.set(None)  # the connection is for many calls
         channel = await self._dialer.open(self._lost)
         if not channel.usable:  # and _lost has been called already
             raise ConnectionError("the connection was closed as soon as it was open")
@@ -209,3 +216,17 @@ class ChannelPool:
             error = TimeoutError("no connection in time")
             error.__cause__ = self._why  # of the opening before: this one may end in the same way, later
             waiter.set_exception(error)
+
+
+def reason(error: BaseException) -> str:
+    """Return what kind of failure it was: Redis' own code, else the type; texts may hold addresses and credentials."""
+    if isinstance(error, TimeoutError) and error.__cause__ is not None:
+        return reason(error.__cause__)  # why no connection could be opened
+    code = re.match(r"[A-Z]+\b", str(error)) if isinstance(error, ResponseError) else None
+    return code[0] if code else type(error).__name__
+
+
+def _refusal(reply: object) -> str:
+    """Return with which code Redis refused a command; not where it sends it elsewhere, as a cluster does."""
+    code = reason(reply) if isinstance(reply, ResponseError) else ""
+    return "" if code in ELSEWHERE else code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from recsvc.online.answer import UNREAD, Row, Unread
 from recsvc.online.keys import tag_runs
 from recsvc.online.redis_dial import dialer_of
 from recsvc.online.redis_moved import Follower, has_moved
-from recsvc.online.redis_pool import FAILURES, ChannelPool
+from recsvc.online.redis_pool import FAILURES, ChannelPool, reason
 from recsvc.online.redis_wire import mgets, split
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry.series import Point
@@ -143,11 +142,3 @@ def _rows(replies: Sequence[Any], runs: Sequence[int]) -> Sequence[Row]:
             raise ConnectionError("the reply to MGET is none")
         rows += reply
     return rows
-
-
-def reason(error: BaseException) -> str:
-    """Return what kind of failure it was: Redis' own code, else the type; texts may hold addresses and credentials."""
-    if isinstance(error, TimeoutError) and error.__cause__ is not None:
-        return reason(error.__cause__)  # why no connection could be opened
-    code = re.match(r"[A-Z]+\b", str(error)) if isinstance(error, ResponseError) else None
-    return code[0] if code else type(error).__name__

@@ -14,6 +14,7 @@ from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
 from recsvc.errors import StoreUnavailableError
+from recsvc.online.redis_pool import reason
 from recsvc.online.redis_vector_keys import FIELD, VectorKeys
 from recsvc.online.vector_store import Places, Vectors, VectorSet
 from recsvc.telemetry.calls import Calls, Command, StorePlace
@@ -112,17 +113,19 @@ class RedisVectors:
 
     def _answers(self, operation: str, commands: bytes, number: int) -> list[Any]:
         """Send packed commands and return their answers, all or none."""
+        return guarded(self._shown, lambda: self._told_exchange(operation, commands, number))
+
+    def _told_exchange(self, operation: str, commands: bytes, number: int) -> list[Any]:
         pool = self._client.connection_pool
-        command = None if self._told is None else Command(*self._told, operation, number)
-        failure: BaseException | None = None
+        command, failed = None if self._told is None else Command(*self._told, operation, number), ""
         try:
-            return guarded(self._shown, lambda: _exchange(pool.get_connection, pool.release, commands, number))
+            return _exchange(pool.get_connection, pool.release, commands, number)
         except BaseException as error:
-            failure = error
+            failed = reason(error)
             raise
         finally:
             if command is not None:
-                command.end(failure)
+                command.end(failed)
 
 
 def _exchange(

@@ -54,12 +54,12 @@ class Mirrors:
 
     def ages(self) -> list[Point]:
         """Return how long ago each catalogue was known to be up to date, for metrics."""
-        ages = {name: followed.mirror.age_s() for name, followed in self._followed.items()}
+        ages = {name: followed.mirror.age_s() for name, followed in self._followed.copy().items()}
         return [((name,), age) for name, age in ages.items() if age is not None]
 
     def sizes(self) -> list[Point]:
         """Return how many items each catalogue has, for metrics."""
-        return [((name,), len(followed.mirror.snapshot)) for name, followed in self._followed.items()]
+        return [((name,), len(followed.mirror.snapshot)) for name, followed in self._followed.copy().items()]
 
     async def adopt(self, registry: Registry) -> None:
         """Follow the catalogues of ``registry``, and no others.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -110,7 +111,7 @@ class Handlers:
             if call is not None:
                 call.lap(names.PARSE)
             calls.under_way += 1
-            outcome, until = seen.OK, 0.0
+            outcome, until = seen.OK, math.inf
             try:
                 if calls.phase is not Phase.SERVING:
                     await self._refuse()
@@ -163,7 +164,7 @@ class _Unknown(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(self._refuse)
 
     async def _refuse(self, _: object, context: _Context) -> None:
-        call = self._measured.begin(names.OTHER, time.monotonic(), context.invocation_metadata)
+        call = self._measured.begin(names.OTHER_METHOD, time.monotonic(), context.invocation_metadata)
         try:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -12,6 +13,8 @@ from recsvc.telemetry import names
 from recsvc.telemetry.hop import CURRENT, SHORT_S, CallHop, Hop, Kind, Place
 from recsvc.telemetry.series import Example, Histogram
 from recsvc.telemetry.trace_context import NO_CARRIER, Carrier, Sampling, carrier_of, parent_of
+
+log = logging.getLogger(__name__)
 
 OK: Final = "OK"
 ERRORS: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
@@ -121,8 +124,8 @@ class Calls:
     def end(self, call: CallHop, code: str) -> None:
         """End a call that was answered with this status code; the last that it did was to encode the answer."""
         call.lap(names.ENCODE)
-        call.ended = now = call.mark
-        seconds = now - call.began
+        call.ended = call.mark
+        seconds = call.mark - call.began
         duration = self._durations.get((call.method, code)) or self._duration(call.method, code)
         duration.record(seconds)
         for name, took in call.laps:
@@ -131,24 +134,31 @@ class Calls:
         if call.degraded:
             for reason in {what.partition(" ")[0] for what in call.degraded}:
                 self.metrics[m.DEGRADED].count(reason).add()
-        if self._tracing is None:
-            return
+        if self._tracing is not None:
+            try:
+                self._trace(call, code, duration, self._tracing)
+            except Exception:  # what is to be seen of a call must not cost its caller the answer
+                log.exception("a call could not be traced")
+
+    def _trace(self, call: CallHop, code: str, duration: Histogram, tracing: Tracing) -> None:
+        """Make spans of a call that has ended, as far as there are to be any."""
+        seconds = call.mark - call.began
         if call.sampled:
             call.condense()
-            _describe(call, code, self._tracing)
-            self._tracing.spans.call(call)
+            _describe(call, code, tracing)
+            tracing.spans.call(call)
             call.hops = []  # they have the call, so it lets go of them
             duration.exemplify(Example(seconds, time.time_ns(), call.trace_id, call.id))
-        elif code in ERRORS or call.degraded or seconds >= self._tracing.late_s:
-            self._end_late(call, code, self._tracing, now)
+        elif code in ERRORS or call.degraded or seconds >= tracing.late_s:
+            self._end_late(call, code, tracing)
 
     def command(self, hop: Hop) -> None:
         """Take a command to the store that has ended."""
         if self._tracing is not None:
             self._tracing.spans.command(hop)
 
-    def _end_late(self, call: CallHop, code: str, tracing: Tracing, now: float) -> None:
-        fits = tracing.may_be_late(now)
+    def _end_late(self, call: CallHop, code: str, tracing: Tracing) -> None:
+        fits = tracing.may_be_late(call.mark)
         self._late["made" if fits else "dropped"].add()
         if not fits:
             return
@@ -159,7 +169,8 @@ class Calls:
         tracing.spans.call(call)
 
     def _duration(self, method: str, code: str) -> Histogram:
-        made = self._durations[method, code] = self.metrics[m.CALL_DURATION].histogram(method, code)
+        labels = ("grpc", method, code, code if code in ERRORS else "")
+        made = self._durations[method, code] = self.metrics[m.CALL_DURATION].histogram(*labels)
         return made
 
     def _hop(self, name: str) -> Histogram:
@@ -217,14 +228,15 @@ class Command:
     def __repr__(self) -> str:
         return f"Command({self._labels})"
 
-    def end(self, error: BaseException | None) -> None:
-        """End it: with an answer, or without one because of ``error``."""
+    def end(self, error: str = "") -> None:
+        """End it; ``error``: what went wrong, a code of Redis or a type."""
         now = self._calls.clock()
-        kind = "" if error is None else type(error).__name__
-        self._calls.metrics[m.DB_DURATION].histogram(*self._labels, kind).record(now - self._began)
+        self._calls.metrics[m.DB_DURATION].histogram(*self._labels, error).record(now - self._began)
         hop = self._hop
         if hop is not None:
             hop.ended = now
-            if kind:
-                hop.attributes[names.ERROR_TYPE] = hop.error = kind
+            if error:
+                hop.attributes[names.ERROR_TYPE] = hop.error = error
+                if error.isupper():
+                    hop.attributes[names.DB_STATUS] = error
             self._calls.command(hop)

@@ -27,6 +27,8 @@ SHORT_S: Final = 20e-6
 """What is shorter is an attribute of its parent and no span."""
 HIT_HOPS: Final = 2
 """Hops of a call that did not wait for anything which are spans beside its own; those that took longest."""
+_TRIES: Final = 3
+_CLOSE_NS: Final = 5_000
 HOPS_KEPT: Final = 200
 """Spans of one call: a slate has some twenty."""
 
@@ -148,7 +150,19 @@ class Hop:
 class CallHop(Hop):
     """A call: its hop is the server's span. ``carrier`` and ``came_from`` say whose trace it continues."""
 
-    __slots__ = ("came_from", "carrier", "clock", "degraded", "hops", "is_hit", "laps", "method", "sampled", "trace_id")
+    __slots__ = (
+        "_offset",
+        "came_from",
+        "carrier",
+        "clock",
+        "degraded",
+        "hops",
+        "is_hit",
+        "laps",
+        "method",
+        "sampled",
+        "trace_id",
+    )
 
     def __init__(  # noqa: PLR0913  # each is a fact of a call
         self,
@@ -171,6 +185,7 @@ class CallHop(Hop):
         self.laps: list[tuple[str, float]] = []
         self.hops: list[Hop] = []
         self.degraded: dict[str, None] = {}
+        self._offset: int | None = None
         self.is_hit = True
         """Whether it did all by itself, one thing after the other."""
 
@@ -181,6 +196,13 @@ class CallHop(Hop):
     def call(self) -> CallHop:
         """Itself; kept nowhere, for a circle would be garbage that every call leaves."""
         return self
+
+    @property
+    def offset(self) -> int:
+        """What makes ns since 1970 of monotonic ns; one for all that belongs to the call."""
+        if self._offset is None:
+            self._offset = wall_offset()
+        return self._offset
 
     def condense(self) -> None:
         """Make attributes of all but the longest hops, where there is little to see: of a hit."""
@@ -195,6 +217,16 @@ class CallHop(Hop):
         hop.ended = now
         if len(self.hops) < HOPS_KEPT:
             self.hops.append(hop)
+
+
+def wall_offset() -> int:
+    """Return the wall clock less the monotonic one, in ns; read again where something came in between."""
+    for _ in range(_TRIES):
+        before = time.monotonic_ns()
+        wall = time.time_ns()
+        if time.monotonic_ns() - before < _CLOSE_NS:
+            break
+    return wall - before
 
 
 CURRENT: Final[ContextVar[Hop | None]] = ContextVar("recsvc_hop", default=None)

@@ -17,7 +17,7 @@ import structlog
 from recsvc.secret import Secret
 from recsvc.telemetry.hop import CURRENT
 
-_LOGIN: Final = re.compile(r"(?<=://)[^/\s@]*@")
+_LOGIN: Final = re.compile(r"(?<=://)[^\s\"'<>]*@")
 
 
 class _Redacted(logging.Filter):
@@ -73,11 +73,12 @@ def formatter(*, as_json: bool, colors: bool = False) -> logging.Formatter:
 
 
 def set_up(level: str, form: str) -> None:
-    """Send log lines to stderr. ``form``: json, text, or auto, which is text for a terminal and JSON for all else."""
+    """Send log lines to stderr, unless somebody has said already where they go.
+
+    ``form``: json, text, or auto, which is text for a terminal and JSON for all else.
+    """
     terminal = sys.stderr.isatty()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(as_json=form == "json" or (form == "auto" and not terminal), colors=terminal))
     handler.addFilter(_Redacted())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    logging.basicConfig(level=level.upper(), handlers=[handler])

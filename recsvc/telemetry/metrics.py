@@ -37,6 +37,11 @@ def _counter(name: str, unit: str, text: str, *labels: str) -> Instrument:
     return INSTRUMENTS[-1]
 
 
+def _up_down(name: str, unit: str, text: str, *labels: str) -> Instrument:
+    INSTRUMENTS.append(Instrument(name, Kind.UP_DOWN, unit, text, labels))
+    return INSTRUMENTS[-1]
+
+
 def _gauge(name: str, unit: str, text: str, *labels: str) -> Instrument:
     INSTRUMENTS.append(Instrument(name, Kind.GAUGE, unit, text, labels))
     return INSTRUMENTS[-1]
@@ -44,11 +49,11 @@ def _gauge(name: str, unit: str, text: str, *labels: str) -> Instrument:
 
 CALL_DURATION: Final = _histogram(
     "rpc.server.call.duration", "s", "calls, from their bytes to those of the answer", SECONDS,
-    names.RPC_METHOD, names.RPC_STATUS,
+    names.RPC_SYSTEM, names.RPC_METHOD, names.RPC_STATUS, names.ERROR_TYPE,
 )  # fmt: skip
-REQUEST_SIZE: Final = _histogram("rpc.server.request.size", "By", "requests", BYTES, names.RPC_METHOD)
-RESPONSE_SIZE: Final = _histogram("rpc.server.response.size", "By", "answers", BYTES, names.RPC_METHOD)
-CALLS_ACTIVE: Final = _gauge("recsvc.calls.active", "{call}", "calls under way")
+REQUEST_SIZE: Final = _histogram("recsvc.request.size", "By", "requests", BYTES, names.RPC_METHOD)
+RESPONSE_SIZE: Final = _histogram("recsvc.response.size", "By", "answers", BYTES, names.RPC_METHOD)
+CALLS_ACTIVE: Final = _up_down("recsvc.calls.active", "{call}", "calls under way")
 HOP_DURATION: Final = _histogram(
     "recsvc.hop.duration", "s", "hops of at least 20 µs: the spans of calls, also of those not sampled", SECONDS,
     names.HOP,
@@ -56,22 +61,23 @@ HOP_DURATION: Final = _histogram(
 DEGRADED: Final = _counter("recsvc.degraded", "{answer}", "answers in which something did not work", names.REASON)
 
 CACHE_LOOKUPS: Final = _counter(
-    "recsvc.cache.lookups", "{row}", "rows from fresh copies (hit), of the store (miss), from stale copies (stale)",
+    "recsvc.cache.lookups", "{row}",
+    "rows from fresh copies (hit), or that the store was asked for (miss); of these from stale copies (stale)",
     names.RESULT,
 )  # fmt: skip
 CACHE_EVICTIONS: Final = _counter("recsvc.cache.evictions", "{row}", "copies dropped to stay within the bounds")
-CACHE_ROWS: Final = _gauge("recsvc.cache.rows", "{row}", "copies kept")
-CACHE_BYTES: Final = _gauge("recsvc.cache.bytes", "By", "what they take")
+CACHE_ROWS: Final = _up_down("recsvc.cache.rows", "{row}", "copies kept")
+CACHE_BYTES: Final = _up_down("recsvc.cache.bytes", "By", "what they take")
 
 FETCH_KEYS: Final = _histogram("recsvc.fetch.keys", "{row}", "rows that one fetch asks the store for", NUMBERS)
 FETCH_CALLERS: Final = _histogram("recsvc.fetch.callers", "{call}", "calls that one fetch was for", NUMBERS)
-FETCH_WAITING: Final = _gauge("recsvc.fetch.waiting", "{row}", "rows that wait for the store or are in flight")
+FETCH_WAITING: Final = _up_down("recsvc.fetch.waiting", "{row}", "rows that wait for the store or are in flight")
 FETCH_SHED: Final = _counter("recsvc.fetch.shed", "{row}", "rows not asked for, because too much waited already")
 DB_DURATION: Final = _histogram(
     "db.client.operation.duration", "s", "commands to the store, from sent to answered", SECONDS,
     names.DB_SYSTEM, names.DB_OPERATION, names.SERVER_ADDRESS, names.SERVER_PORT, names.ERROR_TYPE,
 )  # fmt: skip
-CONNECTIONS: Final = _gauge(
+CONNECTIONS: Final = _up_down(
     "db.client.connection.count", "{connection}", "connections to the store", names.POOL_NAME, names.POOL_STATE
 )
 BREAKER_STATE: Final = _gauge(
@@ -121,7 +127,9 @@ METADATA_AGE: Final = _gauge(
 CATALOGUE_ITEMS: Final = _gauge("recsvc.catalogue.items", "{item}", "items of a catalogue", names.CATALOGUE)
 IMPRESSIONS_DROPPED: Final = _counter("recsvc.impressions.dropped", "{slate}", "impressions that were not written")
 
-LOOP_LAG: Final = _histogram("recsvc.loop.lag", "s", "how late a timer of the event loop is", SECONDS)
+LOOP_LAG: Final = _histogram(
+    "recsvc.loop.lag", "s", "how late a timer of the event loop is; timers are to 1 ms", SECONDS
+)
 REDIS_EVICTED: Final = _counter(
     "recsvc.redis.evicted_keys", "{key}", "keys that Redis dropped for want of memory", names.NODE
 )
@@ -135,7 +143,7 @@ SPANS: Final = _counter(
     "recsvc.telemetry.spans", "{span}", "spans that were exported, dropped (full queue), or failed (collector)",
     names.RESULT,
 )  # fmt: skip
-SPANS_WAITING: Final = _gauge("recsvc.telemetry.waiting", "{span}", "spans that wait to be exported")
+SPANS_WAITING: Final = _up_down("recsvc.telemetry.waiting", "{span}", "spans that wait to be exported")
 LATE_SPANS: Final = _counter(
     "recsvc.telemetry.late", "{span}", "spans `recsvc.late`: made, or dropped because there were too many",
     names.RESULT,
@@ -156,10 +164,11 @@ class Metrics:
     def __getitem__(self, instrument: Instrument) -> Family:
         return self._families[instrument.name]
 
-    def collect(self) -> Iterator[tuple[Instrument, list[Point]]]:
-        """Yield all instruments with their series as they are now; for any thread."""
+    def collect(self, *kinds: Kind) -> Iterator[tuple[Instrument, list[Point]]]:
+        """Yield the instruments of these kinds, or all, with their series as they are now; for any thread."""
         for family in self._families.values():
-            yield family.instrument, family.points()
+            if not kinds or family.instrument.kind in kinds:
+                yield family.instrument, family.points()
 
 
 def prometheus_name(instrument: Instrument) -> str:

@@ -58,7 +58,7 @@ LATE: Final = _span(
 
 # Attributes by convention.
 RPC_SYSTEM: Final = _attribute("rpc.system.name", "`grpc`")
-RPC_METHOD: Final = _attribute("rpc.method", "full name of the method; `_other`: none of ours")
+RPC_METHOD: Final = _attribute("rpc.method", "full name of the method; `_OTHER`: none of ours")
 # Renamed `rpc.status_code` in conventions after 1.44: this is the one place that has to change.
 RPC_STATUS: Final = _attribute("rpc.response.status_code", "name of the gRPC status code")
 ERROR_TYPE: Final = _attribute("error.type", "what went wrong: a status code, or a type of error")
@@ -66,6 +66,7 @@ SERVER_ADDRESS: Final = _attribute("server.address", "host of this server, or of
 SERVER_PORT: Final = _attribute("server.port", "its port")
 DB_SYSTEM: Final = _attribute("db.system.name", "`redis`")
 DB_OPERATION: Final = _attribute("db.operation.name", "the command")
+DB_STATUS: Final = _attribute("db.response.status_code", "with which code Redis refused the command")
 DB_BATCH: Final = _attribute("db.operation.batch.size", "commands that were sent in one write, where they are several")
 POOL_NAME: Final = _attribute("db.client.connection.pool.name", "the store that the connections are to")
 POOL_STATE: Final = _attribute("db.client.connection.state", "`used` or `idle`")
@@ -105,7 +106,7 @@ NODE: Final = _attribute("recsvc.node", "the store, or a node of it: HOST:PORT")
 REASON: Final = _attribute("recsvc.reason", "why")
 RESULT: Final = _attribute("recsvc.result", "what came of it")
 HOP: Final = _attribute("recsvc.hop", "name of a span above")
-ENTITY: Final = _attribute("recsvc.entity.*", "by join key: keyed hash of the id, where --trace-id-key is set")
+ENTITY: Final = _attribute("recsvc.entity.*", "by join key: keyed hash of the id, where --id-hash-key is set")
 BAGGAGE: Final = _attribute("recsvc.baggage.*", "entries of the caller's baggage that --trace-baggage names")
 HOP_US: Final = _attribute(
     "recsvc.us.*", "by hop: what took less than 20 µs and is no span; in `recsvc.late` every hop"
@@ -118,6 +119,8 @@ DEFAULTS: Final = _event("recsvc.defaults", "rows of a view answer with defaults
 
 OTHER: Final = "_other"
 """Stands for names that no definition has."""
+OTHER_METHOD: Final = "_OTHER"
+"""Stands for methods that there are not, by the conventions."""
 
 
 def markdown_tables() -> str:

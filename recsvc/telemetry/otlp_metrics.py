@@ -6,6 +6,7 @@ our histograms on its way to the exporter, with their exemplars.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -27,8 +28,10 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from recsvc.telemetry.metrics import Metrics
+from recsvc.telemetry.metrics import INSTRUMENTS, Metrics
 from recsvc.telemetry.series import Distribution, Instrument, Kind, Labels, Point
+
+log = logging.getLogger(__name__)
 
 SCOPE: Final = "recsvc"
 
@@ -44,6 +47,7 @@ class WithHistograms(MetricExporter):
         self._metrics = metrics
         self._temporality = preferred.get(SdkHistogram, AggregationTemporality.CUMULATIVE)
         self._exemplars = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", "").strip().lower() != "always_off"
+        self._works = True
         self._began = time.time_ns()
         self._before: dict[tuple[str, Labels], Distribution] = {}
 
@@ -68,7 +72,16 @@ class WithHistograms(MetricExporter):
             resources.append(replace(of, scope_metrics=scopes))
         if self._temporality is AggregationTemporality.DELTA:
             self._began = now
-        return self._inner.export(MetricsData(resources), timeout_millis, **kwargs)
+        try:
+            result = self._inner.export(MetricsData(resources), timeout_millis, **kwargs)
+        except Exception as error:  # whatever it is, it is told below, and tried again
+            result = MetricExportResult.FAILURE
+            log.debug("metrics could not be exported", exc_info=error)
+        works = result is MetricExportResult.SUCCESS
+        if works != self._works:
+            self._works = works
+            log.warning("metrics: %s", "they are taken again" if works else "nobody takes them")
+        return result
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """See MetricExporter."""
@@ -79,8 +92,8 @@ class WithHistograms(MetricExporter):
         self._inner.shutdown(timeout_millis, **kwargs)
 
     def _histograms(self, now: int) -> Iterable[Metric]:
-        for instrument, points in self._metrics.collect():
-            if instrument.kind is Kind.HISTOGRAM and points:
+        for instrument, points in self._metrics.collect(Kind.HISTOGRAM):
+            if points:
                 found = [self._point(instrument, labels, value, now) for labels, value in points]
                 data = Histogram([point for point in found if point is not None], self._temporality)
                 yield Metric(instrument.name, instrument.text, instrument.unit, data)
@@ -120,13 +133,17 @@ def provider(metrics: Metrics, exporters: Iterable[MetricExporter], resource: Re
     readers = [PeriodicExportingMetricReader(WithHistograms(exporter, metrics)) for exporter in exporters]
     made = MeterProvider(readers, resource, shutdown_on_exit=False)
     meter = made.get_meter(SCOPE)
-    for instrument, _ in metrics.collect():
-        if instrument.kind is Kind.HISTOGRAM:
-            continue
-        counts = instrument.kind is Kind.COUNTER
-        create = meter.create_observable_counter if counts else meter.create_observable_gauge
-        read = _observer(instrument, metrics[instrument].points)
-        create(instrument.name, callbacks=[read], unit=instrument.unit, description=instrument.text)
+    create = {
+        Kind.COUNTER: meter.create_observable_counter,
+        Kind.GAUGE: meter.create_observable_gauge,
+        Kind.UP_DOWN: meter.create_observable_up_down_counter,
+    }
+    for instrument in INSTRUMENTS:
+        if instrument.kind is not Kind.HISTOGRAM:
+            read = _observer(instrument, metrics[instrument].points)
+            create[instrument.kind](
+                instrument.name, callbacks=[read], unit=instrument.unit, description=instrument.text
+            )
     return made
 
 

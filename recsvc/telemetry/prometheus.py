@@ -51,7 +51,7 @@ def _family(of: Instrument) -> Family:
     match of.kind:
         case Kind.COUNTER:
             return CounterMetricFamily(name.removesuffix("_total"), of.text, labels=labels)
-        case Kind.GAUGE:
+        case Kind.GAUGE | Kind.UP_DOWN:
             return GaugeMetricFamily(name, of.text, labels=labels)
         case Kind.HISTOGRAM:
             return HistogramMetricFamily(name, of.text, labels=labels)
@@ -78,7 +78,7 @@ class MetricsPage:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(MetricsCollector(metrics, facts))
         self._server, self._thread = start_http_server(port, host, registry)
-        self.address = f"{host}:{self._server.server_port}"
+        self.address = f"[{host}]:{self._server.server_port}" if ":" in host else f"{host}:{self._server.server_port}"
 
     def __repr__(self) -> str:
         return f"MetricsPage({self.address})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from recsvc.telemetry.names import OTHER
+
+log = logging.getLogger(__name__)
 
 SERIES_KEPT: Final = 2_000
 """Of one instrument. Labels come from definitions, so this is for years of reloads; all others are `_other`."""
@@ -21,6 +24,7 @@ class Kind(Enum):
 
     COUNTER = "counter"
     GAUGE = "gauge"
+    UP_DOWN = "updowncounter"
     HISTOGRAM = "histogram"
 
 
@@ -139,10 +143,17 @@ class Family:
         """Return all series as they are now; of those that are the same the last counts."""
         found: dict[Labels, Value] = {labels: series.read() for labels, series in self._series.copy().items()}
         for read in self._observed:
-            for labels, value in read():
+            for labels, value in self._read(read):
                 key = labels if labels in found or len(found) < SERIES_KEPT else self._others()
                 found[key] = value
         return list(found.items())
+
+    def _read(self, read: Callable[[], Sequence[Point]]) -> Sequence[Point]:
+        try:
+            return read()
+        except Exception:  # one that fails, such as over a collection that just changed, must not take all others away
+            log.exception("metric %s cannot be read", self.instrument.name)
+            return []
 
     def _new(self, labels: Labels) -> Count | Histogram:
         instrument = self.instrument

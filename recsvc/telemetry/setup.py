@@ -92,8 +92,8 @@ class Telemetry:
             self._provider = provider(self.metrics, pushed, self._resource)
         page = wishes.page or (_page_of(environment) if "prometheus" in wanted else "")
         self._page = self._open_page(page) if page and wishes.metrics else None
-        for name in ("opentelemetry.exporter", "opentelemetry.sdk"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # a line for every batch that is lost; ours say it once
+        # A line for every batch that is lost, where ours say it once, and lines with what callers sent.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     def __repr__(self) -> str:
         return f"Telemetry({self.metrics!r}, {self._queues}, {self._page!r})"
@@ -111,14 +111,15 @@ class Telemetry:
 
     async def close(self, grace_s: float = CLOSE_S) -> None:
         """Export what waits, for up to ``grace_s``, and end. It blocks in a thread of its own, off the event loop."""
-        last = [queue.flush for queue in self._queues]
+        last: list[Callable[[], object]] = [queue.flush for queue in self._queues]
         if self._provider is not None:
             last.append(self._provider.shutdown)
-        if last and not await _in_thread(last, grace_s):
+        if not all(await asyncio.gather(*(_in_thread(step, grace_s) for step in last))):
             log.warning("telemetry: the last spans and metrics were not taken within %g s", grace_s)
-        await _in_thread([queue.shutdown for queue in self._queues], grace_s)
+        ends: list[Callable[[], object]] = [queue.shutdown for queue in self._queues]
         if self._page is not None:
-            await _in_thread([self._page.close], grace_s)
+            ends.append(self._page.close)
+        await asyncio.gather(*(_in_thread(step, grace_s) for step in ends))
 
     def _queue(self, name: str, readable: Readable, wishes: Wishes) -> SpanQueue:
         """Return what spans go to an exporter through."""
@@ -134,14 +135,13 @@ class Telemetry:
         return MetricsPage(self.metrics, facts, host.strip("[]"), int(port))
 
 
-async def _in_thread(work: Sequence[Callable[[], object]], grace_s: float) -> bool:
+async def _in_thread(work: Callable[[], object], grace_s: float) -> bool:
     """Do ``work`` in a thread that nobody waits for at the end of the process; say whether it is done in time."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def run() -> None:
         try:
-            for step in work:
-                step()
+            work()
         finally:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(done.set)

@@ -45,8 +45,9 @@ class _Counted(SpanExporter):
         try:
             result = self._inner.export(self._readable.spans(spans) if self._readable is not None else spans)
         except Exception:  # whatever it is: these spans are lost, which is counted, and the next ones are not
-            log.exception("traces: %d spans could not be exported", len(spans))
             result = SpanExportResult.FAILURE
+            if self._works:
+                log.exception("traces: spans could not be exported")
         works = result is SpanExportResult.SUCCESS
         self._counts["exported" if works else "failed"].add(len(spans))
         if works != self._works:
@@ -103,7 +104,7 @@ class SpanQueue:
 
     def command(self, hop: Hop) -> None:
         """See Spans."""
-        self._give(of_command(hop))
+        self._give(of_command(hop, self._limits))
 
     def _give(self, record: SpanRecord) -> None:
         if self.waiting >= self._room:

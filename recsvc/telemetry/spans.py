@@ -6,7 +6,6 @@ thread that exports. A span that is started and ended by the SDK's tracer takes 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -18,9 +17,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from recsvc.telemetry import names
-from recsvc.telemetry.hop import CallHop, Hop, Kind
+from recsvc.telemetry.hop import Attribute, CallHop, Hop, Kind
 
 KINDS: Final = {Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT, Kind.INTERNAL: SpanKind.INTERNAL}
+STATE_MOST: Final = 512
+"""Characters of a ``tracestate``: what has to be propagated, by section 3.3.1.5 of the W3C's text."""
 BAGGAGE_VALUE: Final = 128
 """Characters of an entry of the caller's baggage that become an attribute."""
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -38,9 +39,9 @@ class SpanRecord:
     __slots__ = ("hop", "offset", "parent", "remote")
     context = _ANY
 
-    def __init__(self, hop: Hop, offset: int, parent: int, *, remote: bool = False) -> None:
+    def __init__(self, hop: Hop, parent: int, *, remote: bool = False) -> None:
         self.hop = hop
-        self.offset = offset
+        self.offset = hop.call.offset
         self.parent = parent
         self.remote = remote
 
@@ -49,8 +50,10 @@ class SpanRecord:
 
     @property
     def trace_state(self) -> str:
-        """The caller's ``tracestate``; empty where there is none."""
-        return self.hop.call.carrier.tracestate or ""
+        """The caller's ``tracestate``; empty where there is none, or too much, or no parent that it could be of."""
+        call = self.hop.call
+        state = call.carrier.tracestate or ""
+        return state if call.came_from is not None and len(state) <= STATE_MOST else ""
 
     @property
     def start(self) -> int:
@@ -71,16 +74,16 @@ def of_call(call: CallHop, baggage: frozenset[str], limits: SpanLimits) -> list[
     """
     if call.carrier.baggage and baggage:
         call.attributes.update(_baggage(call.carrier.baggage, baggage))
-    offset = wall_offset()
     for hop in (call, *call.hops):
         _bound(hop, limits)
-    own = SpanRecord(call, offset, call.parent, remote=call.came_from is not None)
-    return [own, *(SpanRecord(hop, offset, hop.parent) for hop in call.hops)]
+    own = SpanRecord(call, call.parent, remote=call.came_from is not None)
+    return [own, *(SpanRecord(hop, hop.parent) for hop in call.hops)]
 
 
-def of_command(hop: Hop) -> SpanRecord:
+def of_command(hop: Hop, limits: SpanLimits) -> SpanRecord:
     """Return the record of a command, which is in no call's list: it may outlive its caller."""
-    return SpanRecord(hop, wall_offset(), hop.parent)
+    _bound(hop, limits)
+    return SpanRecord(hop, hop.parent)
 
 
 def _bound(hop: Hop, limits: SpanLimits) -> None:
@@ -88,16 +91,17 @@ def _bound(hop: Hop, limits: SpanLimits) -> None:
     most, length = limits.max_span_attributes, limits.max_span_attribute_length
     if length is not None or (most is not None and len(hop.attributes) > most):
         kept = list(hop.attributes.items())[:most]
-        hop.attributes = {name: value[:length] if isinstance(value, str) else value for name, value in kept}
+        hop.attributes = {name: _cut(value, length) for name, value in kept}
     if limits.max_events is not None and len(hop.events) > limits.max_events:
         del hop.events[limits.max_events :]
     if limits.max_links is not None and len(hop.links) > limits.max_links:
         del hop.links[limits.max_links :]
 
 
-def wall_offset() -> int:
-    """Return what makes ns since 1970 of monotonic ns."""
-    return time.time_ns() - time.monotonic_ns()
+def _cut(value: Attribute, length: int | None) -> Attribute:
+    if isinstance(value, tuple):
+        return tuple(text[:length] for text in value)
+    return value[:length] if isinstance(value, str) else value
 
 
 class Readable:

@@ -34,6 +34,7 @@ _LISTENS: Final = (
     "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN", "JAEGER_QUERY_LISTEN", "JAEGER_QUERY_GRPC_LISTEN", "HEALTH_LISTEN",
 )  # fmt: skip
 
+_TRIES: Final = 3
 _READY_S: Final = 60.0
 _END_S: Final = 5.0
 _ANSWER_S: Final = 20.0
@@ -63,19 +64,35 @@ class Jaeger:
         ``environment`` has others.
         """
         program = cls.prepared()
+        with contextlib.ExitStack() as stack:
+            for left in reversed(range(_TRIES)):
+                made = cls._started(stack, [program, "--config", config or CONFIG], environment or {})
+                if made is not None:
+                    break
+                assert left, "no free ports"
+            assert made is not None
+            yield made
+
+    @classmethod
+    def _started(cls, stack: contextlib.ExitStack, command: list[str | Path], more: Mapping[str, str]) -> Self | None:
+        """Start it on ports that were free a moment ago; None where somebody has taken one since."""
         listens = {name: f"127.0.0.1:{free_port()}" for name in _LISTENS}
         metrics = {"SELF_METRICS_HOST": "127.0.0.1", "SELF_METRICS_PORT": str(free_port())}
-        variables = {**os.environ, **listens, **metrics, **(environment or {})}
-        with short_folder() as folder:
-            made = cls(
-                variables["OTLP_GRPC_LISTEN"],
-                variables["OTLP_HTTP_LISTEN"],
-                f"http://{variables['JAEGER_QUERY_LISTEN']}",
-                folder / "log",
-            )
-            with _process([program, "--config", config or CONFIG], variables, made.log) as process:
-                wait_until(lambda: _ready(process, made.log, f"http://{variables['HEALTH_LISTEN']}/status"), _READY_S)
-                yield made
+        variables = {**os.environ, **listens, **metrics, **more}
+        made = cls(
+            variables["OTLP_GRPC_LISTEN"],
+            variables["OTLP_HTTP_LISTEN"],
+            f"http://{variables['JAEGER_QUERY_LISTEN']}",
+            stack.enter_context(short_folder()) / "log",
+        )
+        process = stack.enter_context(_process(command, variables, made.log))
+        health = f"http://{variables['HEALTH_LISTEN']}/status"
+        wait_until(lambda: process.poll() is not None or _ready(health), _READY_S)
+        if process.poll() is None:
+            return made
+        log = made.log.read_text(errors="replace")
+        assert "address already in use" in log, f"jaeger ended: {log[-4_000:]}"
+        return None
 
     def trace(self, trace_id: str) -> list[dict[str, Any]] | None:
         """Return the spans of a trace (32 hex digits) as /api/traces has them; None while it is not known."""
@@ -116,8 +133,7 @@ def _process(command: list[str | Path], environment: Mapping[str, str], log: Pat
             process.wait()
 
 
-def _ready(process: subprocess.Popen[bytes], log: Path, health: str) -> bool:
-    assert process.poll() is None, f"jaeger ended: {log.read_text(errors='replace')[-4_000:]}"
+def _ready(health: str) -> bool:
     try:
         with _HTTP.open(health, timeout=_ANSWER_S) as answer:
             return bool(answer.status == 200)

@@ -23,7 +23,7 @@ from recsvc.recommend.candidates import Found, Query
 from recsvc.registry.placement import CandidateSource
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry.metrics import INSTRUMENTS, Metrics, prometheus_name
-from recsvc.telemetry.names import OTHER
+from recsvc.telemetry.names import OTHER_METHOD
 from recsvc.telemetry.series import Distribution, Kind
 from tests.parts.otlp import Collector, collector
 from tests.parts.topologies import Endpoint
@@ -71,7 +71,7 @@ def moved(metrics: Metrics) -> set[str]:
     for instrument, points in metrics.collect():
         for _, value in points:
             number = sum(value.counts) if isinstance(value, Distribution) else value
-            if number > 0 or instrument.kind is Kind.GAUGE:
+            if number > 0 or instrument.kind in {Kind.GAUGE, Kind.UP_DOWN}:
                 found.add(instrument.name)
     return found
 
@@ -189,8 +189,8 @@ async def test_made_up_names_make_no_series(redis_8: Endpoint, rows: Rows, shop_
         for number in range(1, 200):
             await made_up(caller, number)
         assert series(metrics) == before
-        (unknown,) = [labels for labels, _ in metrics[m.CALL_DURATION].points() if labels[0] == OTHER]
-        assert unknown[1] == "UNIMPLEMENTED"
+        (unknown,) = [labels for labels, _ in metrics[m.CALL_DURATION].points() if labels[1] == OTHER_METHOD]
+        assert unknown[2:] == ("UNIMPLEMENTED", "UNIMPLEMENTED")
 
 
 async def made_up(caller: Caller, number: int) -> None:

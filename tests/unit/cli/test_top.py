@@ -31,7 +31,7 @@ class Server:
     def calls(self, _: float = 0.0) -> None:
         """Count some calls; it can be waited for."""
         for seconds in (0.0008,) * 99 + (0.15,):
-            self.metrics[m.CALL_DURATION].histogram(GET, "OK").record(seconds)
+            self.metrics[m.CALL_DURATION].histogram("grpc", GET, "OK", "").record(seconds)
         self.metrics[m.CACHE_LOOKUPS].count("hit").add(3)
         self.metrics[m.CACHE_LOOKUPS].count("miss").add(1)
 

@@ -28,7 +28,7 @@ def test_every_metric_is_read_as_it_was_written() -> None:
         match of.kind:
             case Kind.COUNTER:
                 metrics[of].count(*labels).add(number)
-            case Kind.GAUGE:
+            case Kind.GAUGE | Kind.UP_DOWN:
                 metrics[of].observe(lambda labels=labels, number=number: [(labels, number)])  # type: ignore[misc]
             case Kind.HISTOGRAM:
                 metrics[of].histogram(*labels).record(of.bounds[0])

@@ -37,8 +37,10 @@ def busy() -> Rates:
         for number_ in range(6):
             _fill(metrics, of, tuple(f"{label.rpartition('.')[2]}_with_a_long_name@v{number_}" for label in of.labels))
     for method in METHODS:
-        metrics[m.CALL_DURATION].histogram(f"recsvc.v1.ServingService/{method}", "OK").record(0.0123)
-        metrics[m.CALL_DURATION].histogram(f"recsvc.v1.ServingService/{method}", "UNAVAILABLE").record(0.0123)
+        metrics[m.CALL_DURATION].histogram("grpc", f"recsvc.v1.ServingService/{method}", "OK", "").record(0.0123)
+        metrics[m.CALL_DURATION].histogram("grpc", f"recsvc.v1.ServingService/{method}", "UNAVAILABLE", "").record(
+            0.0123
+        )
     return between(Page("one"), page_of(metrics), 10.0)
 
 
@@ -98,7 +100,7 @@ def test_figures_stand_under_their_heads() -> None:
     """A number can be found by the name of its row and the head of its column."""
     metrics = Metrics()
     for _ in range(50):
-        metrics[m.CALL_DURATION].histogram("recsvc.v1.ServingService/GetFeatures", "OK").record(0.0008)
+        metrics[m.CALL_DURATION].histogram("grpc", "recsvc.v1.ServingService/GetFeatures", "OK", "").record(0.0008)
     lines = lines_of(between(Page("one"), page_of(metrics), 10.0))
     head = next(line for line in lines if line.startswith("CALLS"))
     row = next(line for line in lines if line.startswith("GetFeatures"))

@@ -28,9 +28,9 @@ def test_calls_by_method() -> None:
     calls = metrics[m.CALL_DURATION]
     for code, count, seconds in (("OK", 90, 0.0008), ("UNAVAILABLE", 8, 0.004), ("INVALID_ARGUMENT", 2, 0.004)):
         for _ in range(count):
-            calls.histogram(GET, code).record(seconds)
+            calls.histogram("grpc", GET, code, "").record(seconds)
     for _ in range(300):
-        calls.histogram(RECOMMEND, "OK").record(0.012)
+        calls.histogram("grpc", RECOMMEND, "OK", "").record(0.012)
     seen = figures(metrics)
     assert [one.name for one in seen.methods] == ["Recommend", "GetFeatures"]
     get = seen.methods[1]
@@ -45,7 +45,7 @@ def test_calls_by_method() -> None:
 def test_hops_that_take_most_time_come_first() -> None:
     """What a hop takes is told in seconds a second, and as a share of the time of all calls."""
     metrics = Metrics()
-    metrics[m.CALL_DURATION].histogram(GET, "OK").record(0.2)
+    metrics[m.CALL_DURATION].histogram("grpc", GET, "OK", "").record(0.2)
     for name, seconds in (("recsvc.plan", 0.02), ("recsvc.fetch.wait", 0.08), ("recsvc.fetch.wait", 0.06)):
         metrics[m.HOP_DURATION].histogram(name).record(seconds)
     wait, plan = figures(metrics).hops

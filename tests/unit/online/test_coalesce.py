@@ -16,6 +16,8 @@ from recsvc.errors import StoreRefusedError
 from recsvc.online.answer import UNREAD, Row, Unread
 from recsvc.online.coalesce import Coalescer, CoalesceSettings
 from recsvc.online.reader import Wanted
+from recsvc.telemetry.metrics import FETCH_CALLERS, FETCH_KEYS, Metrics
+from recsvc.telemetry.series import Distribution
 from tests.simulation.loop import START, VirtualLoop
 from tests.unit.online.held_reader import HeldReader, in_virtual_time, now, row_of, settle
 from tests.unit.online.strategies import MANY
@@ -31,7 +33,10 @@ class Rig:
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  # any of CoalesceSettings'
         self.reader = HeldReader()
         self.kept: list[tuple[list[bytes], list[Row], float]] = []
-        self.coalescer = Coalescer(self.reader, CoalesceSettings(**settings), self._keep, clock=now)
+        self.metrics = Metrics()
+        self.coalescer = Coalescer(
+            self.reader, CoalesceSettings(**settings), self._keep, clock=now, metrics=self.metrics
+        )
 
     def _keep(self, keys: Sequence[bytes], rows: Sequence[Row], sent_at: float) -> None:
         self.kept.append((list(keys), list(rows), sent_at))
@@ -670,3 +675,18 @@ def _check(keys: list[bytes], since: float, found: Sequence[Row]) -> None:
             its, _, sent = row.partition(b"@")
             assert its == key
             assert float(sent) >= since - 1e-6
+
+
+@in_virtual_time
+async def test_whoever_joins_a_fetch_is_counted() -> None:
+    """How many calls one fetch was for is known when it is back: most may have joined it in flight."""
+    rig = Rig()
+    calls = [await rig.ask(A, B) for _ in range(5)]
+    await rig.end()
+    await asyncio.gather(*calls)
+    ((_, callers),) = rig.metrics[FETCH_CALLERS].points()
+    ((_, keys),) = rig.metrics[FETCH_KEYS].points()
+    assert isinstance(callers, Distribution)
+    assert isinstance(keys, Distribution)
+    assert (sum(callers.counts), callers.sum) == (1, 5.0)
+    assert (sum(keys.counts), keys.sum) == (1, 2.0)

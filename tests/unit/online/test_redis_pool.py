@@ -17,7 +17,8 @@ from recsvc.online.redis_dial import OnLost, TcpDialer
 from recsvc.online.redis_handshake import Handshake
 from recsvc.online.redis_pool import FAILURES, ChannelPool
 from recsvc.online.redis_url import Credentials, parse
-from recsvc.telemetry.calls import StorePlace
+from recsvc.telemetry.calls import Calls, StorePlace
+from recsvc.telemetry.metrics import DB_DURATION, Metrics
 from tests.parts.redis_server import free_port
 from tests.parts.scripted_server import HELLO_REPLY, Command, Peer, Scripted, scripted_server
 from tests.parts.waiting import eventually
@@ -68,6 +69,26 @@ async def test_a_connection_is_opened_once_and_used_again() -> None:
         assert state(pool) == "0 busy, 1 idle, 0 opening"
         hello = [b"HELLO", b"2", b"AUTH", b"u", b"p", b"SETNAME", b"recsvc"]
         assert server.commands == [hello, [b"SELECT", b"3"], *[[b"PING"]] * 3]
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [(b"+PONG", ""), (b"-LOADING not yet", "LOADING"), (b"-NOPERM no", "NOPERM"), (b"-MOVED 1 h:1", "")],
+)
+async def test_what_redis_refuses_is_told(reply: bytes, told: str) -> None:
+    """An error reply is no success in metrics; that keys are elsewhere is no error of the node."""
+    metrics = Metrics()
+
+    async def answer(peer: Peer, command: Command) -> None:
+        peer.say(HELLO_REPLY if command[0] == b"HELLO" else b"+OK\r\n" if command[0] == b"SELECT" else reply + b"\r\n")
+
+    async with scripted_server() as server:
+        server.answer = answer
+        pool = ChannelPool(dialer_to(server.port), limit=1, calls=Calls(metrics))
+        await ask(pool)
+        await pool.close()
+    ((labels, _),) = metrics[DB_DURATION].points()
+    assert labels == ("redis", "MGET", "127.0.0.1", str(server.port), told)
 
 
 async def test_reads_at_once_have_a_connection_each_up_to_the_limit() -> None:

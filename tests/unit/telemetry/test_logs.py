@@ -88,6 +88,7 @@ def test_logins_are_cut_out_of_urls(*, as_json: bool) -> None:
     log = Log(as_json=as_json)
     error = ConnectionError("no answer from redis://admin:hunter2@10.0.0.1:6379/0")
     log.logger.error("rediss://u:hunter2@h does not answer", exc_info=error)
+    log.logger.error("redis://user:pa@ss/hunter2@h:1 neither")
     assert "hunter2" not in log.text()
     assert "redis://***@10.0.0.1:6379/0" in log.text()
     assert "ConnectionError" in log.text()

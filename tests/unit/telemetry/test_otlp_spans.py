@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -66,6 +67,17 @@ def test_encodes_as_the_sdk_does(made: list[CallHop]) -> None:
     for call in made:
         records: list[SpanRecord] = of_call(call, frozenset(), LIMITS)
         assert encoder.request(records) == encode_spans(READABLE.spans(records))
+
+
+@pytest.mark.parametrize(
+    ("parent", "state", "kept"),
+    [(Parent(1, 2, True), "a=1", "a=1"), (Parent(1, 2, True), "a=" + 600 * "x", ""), (None, "a=1", "")],  # noqa: FBT003
+)
+def test_state_of_a_trace_needs_its_parent(parent: Parent | None, state: str, kept: str) -> None:
+    """A tracestate is used with a valid traceparent only, and as long as it has to be taken."""
+    call = CallHop("s/M", 0.0, sampled=True, trace_id=1, came_from=parent, carrier=Carrier(None, state, None))
+    (record,) = of_call(call, frozenset(), LIMITS)
+    assert record.trace_state == kept
 
 
 def test_pairs_that_are_kept_are_bounded() -> None:

@@ -19,6 +19,7 @@ from recsvc.telemetry.series import (
     Instrument,
     Kind,
     NoFamily,
+    Point,
     quantile,
 )
 
@@ -73,6 +74,20 @@ def test_observed_series_are_bounded_too() -> None:
     family = Family(COUNTER)
     family.observe(lambda: [((f"view{number}",), 1) for number in range(SERIES_KEPT + 500)])
     assert len(family.points()) == SERIES_KEPT + 1
+
+
+def test_one_that_cannot_be_read_takes_no_other_away(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback that raises costs its own points, and is logged; what else there is of the metric stays."""
+
+    def fail() -> list[Point]:
+        raise RuntimeError("it changed while it was read")
+
+    family = Family(COUNTER)
+    family.count("a").add()
+    family.observe(fail)
+    family.observe(lambda: [(("b",), 2)])
+    assert dict(family.points()) == {("a",): 1, ("b",): 2}
+    assert "metric c cannot be read" in caplog.text
 
 
 def test_labels_must_be_those_of_the_instrument() -> None:

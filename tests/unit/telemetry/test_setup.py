@@ -139,6 +139,18 @@ async def test_a_dead_collector_costs_no_caller() -> None:
     assert results["exported"] == 0
 
 
+async def test_metrics_that_nobody_takes_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong endpoint does not stay unseen, and does not fill the log."""
+    environment = {
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_METRIC_EXPORT_INTERVAL": "50",
+    }
+    async with telemetry(environment):
+        await eventually(lambda: "nobody takes them" in caplog.text)
+    assert caplog.text.count("nobody takes them") == 1
+
+
 async def test_a_page_may_be_asked_for_by_variables() -> None:
     """The standard way to ask for a Prometheus page works beside our own setting."""
     environment = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}

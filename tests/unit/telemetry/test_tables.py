@@ -54,7 +54,7 @@ def test_names_are_unique() -> None:
     ("instrument", "expected"),
     [
         (metrics.CALL_DURATION, "rpc_server_call_duration_seconds"),
-        (metrics.REQUEST_SIZE, "rpc_server_request_size_bytes"),
+        (metrics.REQUEST_SIZE, "recsvc_request_size_bytes"),
         (metrics.CACHE_LOOKUPS, "recsvc_cache_lookups_total"),
         (metrics.CACHE_BYTES, "recsvc_cache_bytes"),
         (metrics.QUALITY, "recsvc_recommend_quality_factor_ratio"),
