@@ -9,7 +9,7 @@ import random
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from recsvc.online.breaker import BreakerSettings, Change, Mode
 from recsvc.online.by_node import Router
 from recsvc.online.chain import ChainSettings, NamedStore, ReadChain, Surroundings
 from recsvc.online.coalesce import CoalesceSettings
+from recsvc.online.ended import ended
 from recsvc.online.features import FeatureReader
 from recsvc.online.policy import ViewPolicy
 from recsvc.online.reader import Chain
@@ -43,7 +44,7 @@ from recsvc.rpc.server import RpcServer
 from recsvc.rpc.servicer import ServingServicer
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry.counters import Counters
-from recsvc.telemetry.id_hash import LEAST_KEY, id_hash
+from recsvc.telemetry.id_hash import IdHash
 from recsvc.telemetry.loop_lag import watch_loop
 from recsvc.telemetry.series import Point
 from recsvc.telemetry.setup import Telemetry, Wishes
@@ -52,7 +53,6 @@ log = logging.getLogger(__name__)
 
 SLOW_SHARE: Final = 0.8
 """Of the time that a read may take, what makes it slow where no setting says so."""
-CANCEL_AGAIN_S: Final = 0.5
 PING_INTERVAL_S: Final = 1.0
 """How often the store is asked whether it is there, for its health service name; also how long it has to answer."""
 
@@ -146,7 +146,7 @@ class App:
             _limits(settings),
             lambda: recommending.recommender,
             overrides=settings.experiment_overrides == "allowed",
-            hash_id=partial(id_hash, settings.id_hash_key) if settings.id_hash_key else None,
+            hash_id=_id_hash(settings),
         )
         handler = servicer.generic_handler(handlers)
         self._rpc = RpcServer(
@@ -192,7 +192,7 @@ class App:
             yield
         finally:
             await self._rpc.stop(lame_duck_s=self._settings.lame_duck_s, refuse_s=self._settings.refuse_s)
-            await _ended(tasks)
+            await ended(tasks)
 
     def reload(self) -> None:
         """Read the definitions again soon, and serve them from then on.
@@ -246,15 +246,13 @@ class App:
 
 def _telemetry(settings: Settings) -> Telemetry:
     """Return what measures, by the settings and OpenTelemetry's variables. Raises ConfigError and StartupError."""
-    if settings.id_hash_key and len(settings.id_hash_key) < LEAST_KEY:
-        raise ConfigError(f"--id-hash-key: it must have at least {LEAST_KEY} characters")
     wishes = Wishes(
         version=__version__,
         metrics=settings.metrics == "on",
         page=settings.metrics_listen,
         late_s=settings.late_ms / 1000,
         late_per_s=settings.late_per_s,
-        baggage=[name.strip() for name in settings.trace_baggage.split(",") if name.strip()],
+        baggage=settings.trace_baggage,
     )
     try:
         return Telemetry(wishes, random=random.Random())  # noqa: S311  # names traces, keeps no secret
@@ -268,18 +266,17 @@ def _telemetry(settings: Settings) -> Telemetry:
         raise StartupError(f"{where}: cannot listen there ({reason})") from error
 
 
+def _id_hash(settings: Settings) -> IdHash | None:
+    """Return what makes of ids what may stand in spans; None where nothing may. Raises ConfigError."""
+    try:
+        return IdHash(settings.id_hash_key) if settings.id_hash_key else None
+    except ValueError as error:
+        raise ConfigError(f"--id-hash-key: {error}") from error
+
+
 def _freshness(registry: Registry) -> list[Point]:
     views = registry.views.values()
     return [((view.label,), view.freshness.total_seconds()) for view in views if view.freshness is not None]
-
-
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: wait_for of Python 3.11 may swallow a cancellation, and redis-py uses it."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -7,7 +7,7 @@ import argparse
 from recsvc import config
 from recsvc.errors import ConfigError
 from recsvc.telemetry import names
-from recsvc.telemetry.id_hash import id_hash
+from recsvc.telemetry.id_hash import IdHash
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,12 +32,13 @@ def run(args: argparse.Namespace) -> int:
     key = config.load({"id_hash_key": args.id_hash_key}).id_hash_key
     if not key:
         raise ConfigError("--id-hash-key, or RECSVC_ID_HASH_KEY: must be that of the server")
+    try:
+        hash_of = IdHash(key)
+    except ValueError as error:
+        raise ConfigError(f"--id-hash-key: {error}") from error
     for text in args.ids:
         name, equals, id_ = text.partition("=")
         if not equals or not name:
             raise ConfigError(f"{text!r} is not KEY=ID, such as user_id=196")
-        try:
-            print(f"{names.ENTITY.replace('*', name)}={id_hash(key, id_)}")
-        except ValueError as error:
-            raise ConfigError(f"--id-hash-key: {error}") from error
+        print(f"{names.ENTITY.replace('*', name)}={hash_of(id_)}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -56,11 +55,6 @@ def links_of(placed: Placed, tree: Tree, found: Mapping[str, Placed]) -> Iterato
             yield f"span {link.span_id} of trace {link.trace_id}"
         elif other.span.parent != placed.span.id and placed.span.parent != other.span.id:
             yield f"{title_of(other.span)} (span {link.span_id})"
-
-
-def meanings() -> Mapping[str, str]:
-    """Return what each name of ours stands for."""
-    return dict(re.findall(r"^\| `(.+?)` \| (.+) \|$", names.markdown_tables(), re.MULTILINE))
 
 
 def _by_prefix(attributes: Mapping[str, Scalar]) -> Iterator[str]:

@@ -10,10 +10,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from recsvc.cli.trace_facts import degraded_of, event_text, facts_of, kind_of, links_of, meanings, title_of
+from recsvc.cli.trace_facts import degraded_of, event_text, facts_of, kind_of, links_of, title_of
 from recsvc.inspect.trace_layout import Row, bars_of, rows_of, tick_text, ticks_of, time_text
 from recsvc.inspect.trace_time import shares
 from recsvc.inspect.trace_tree import Placed, Tree
+from recsvc.telemetry import names
 
 MOST_SHARES: Final = 6
 LEAST_SHARE: Final = 0.01
@@ -82,7 +83,7 @@ def _few(texts: Iterable[str]) -> str:
 def _where(tree: Tree) -> Iterator[_Line]:
     found = shares(tree)
     whole = max(tree.duration, 1)
-    words = meanings()
+    words = names.meanings()
     yield _Line(Text())
     yield _Line(Text("where the time went (what ran side by side shares it)", "bold"))
     for share in [s for s in found if s.micros / whole >= LEAST_SHARE][:MOST_SHARES] or found[:1]:

@@ -11,9 +11,9 @@ from threading import Thread
 from typing import Final, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from recsvc.errors import ConfigError
+from recsvc.inspect.http_read import TooLargeError, read
 from recsvc.inspect.page_series import Page, PageError, parse
 
 PATH: Final = "/metrics"
@@ -24,7 +24,6 @@ TIMEOUT_S: Final = 2.0
 """To connect, for each piece of an answer, and for all of it."""
 PATIENCE_S: Final = 1.0
 """How long a frame waits for pages; one that is later is in a later frame."""
-PIECE: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,6 @@ class PageReader:
     def __init__(self, *, timeout_s: float = TIMEOUT_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout_s = timeout_s
         self._clock = clock
-        self._opener: OpenerDirector = build_opener(ProxyHandler({}))
 
     def __repr__(self) -> str:
         return f"PageReader(timeout {self._timeout_s:g} s)"
@@ -82,24 +80,15 @@ class PageReader:
             raise PageError("what it answers is no text") from error
 
     def _fetch(self, url: str) -> bytes:
-        until = self._clock() + self._timeout_s
-        request = Request(url, headers={"Accept": ACCEPT})  # noqa: S310  # address_of takes http and https alone
-        pieces, size = [], 0
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as response:
-                while piece := response.read1(PIECE):
-                    pieces.append(piece)
-                    size += len(piece)
-                    if size > MAX_BYTES:
-                        raise PageError(f"its page has more than {MAX_BYTES:,} bytes")
-                    if self._clock() > until:
-                        raise TimeoutError
+            return read(url, timeout_s=self._timeout_s, most=MAX_BYTES, clock=self._clock, accept=ACCEPT)
         except HTTPError as error:
             error.close()
             raise PageError(f"it answers with status {error.code}") from error
+        except TooLargeError as error:
+            raise PageError(f"its page has more than {MAX_BYTES:,} bytes") from error
         except (OSError, http.client.HTTPException) as error:
             raise PageError(self._why(error)) from error
-        return b"".join(pieces)
 
     def _why(self, error: Exception) -> str:
         reason = error.reason if isinstance(error, URLError) else error

@@ -6,20 +6,19 @@ import json
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from typing import Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
 from recsvc.errors import ConfigError, TraceError
+from recsvc.inspect.http_read import PIECE, TooLargeError, read
 from recsvc.inspect.trace_jaeger import trace_of
 from recsvc.inspect.trace_spans import Trace
 
 TIMEOUT_S: Final = 10.0
 MOST_BYTES: Final = 64 << 20
 """Of an answer: some 50,000 spans."""
-_CHUNK: Final = 1 << 16
 _SAID: Final = 200
 
 
@@ -44,7 +43,7 @@ def fetch(
 
     Raises TraceError where the trace is not there, or no Jaeger answers within ``timeout_s``.
     """
-    body = _get(build_opener(ProxyHandler({})), base, trace_id, timeout_s, clock)
+    body = _get(base, trace_id, timeout_s, clock)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -55,14 +54,14 @@ def fetch(
         raise TraceError(f"{base}: {error}") from None
 
 
-def _get(opener: OpenerDirector, base: str, trace_id: str, timeout_s: float, clock: Callable[[], float]) -> bytes:
-    until = clock() + timeout_s
+def _get(base: str, trace_id: str, timeout_s: float, clock: Callable[[], float]) -> bytes:
     try:
-        with opener.open(f"{base}/api/traces/{trace_id}", timeout=timeout_s) as response:
-            return _read(response, base, until, clock)
+        return read(f"{base}/api/traces/{trace_id}", timeout_s=timeout_s, most=MOST_BYTES, clock=clock)
     except HTTPError as error:
         with error:
             raise _refused(error, base, trace_id) from None
+    except TooLargeError:
+        raise TraceError(f"{base} answered with more than {MOST_BYTES >> 20} MiB") from None
     except (OSError, HTTPException) as error:
         raise _no_answer(error, base, timeout_s) from None
 
@@ -73,17 +72,6 @@ def _no_answer(error: Exception, base: str, timeout_s: float) -> TraceError:
         return TraceError(f"{base} did not answer within {timeout_s:g} s")
     said = (why.strerror if isinstance(why, OSError) else None) or str(why) or type(why).__name__
     return TraceError(f"no Jaeger answers at {base}: {said} (--jaeger or RECSVC_JAEGER says where it is)")
-
-
-def _read(response: HTTPResponse, base: str, until: float, clock: Callable[[], float]) -> bytes:
-    body = bytearray()
-    while chunk := response.read1(_CHUNK):
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise TraceError(f"{base} answered with more than {MOST_BYTES >> 20} MiB")
-        if clock() > until:
-            raise TimeoutError
-    return bytes(body)
 
 
 def _refused(error: HTTPError, base: str, trace_id: str) -> TraceError:
@@ -99,7 +87,7 @@ def _refused(error: HTTPError, base: str, trace_id: str) -> TraceError:
 def _said(error: HTTPError) -> str | None:
     """Return the message of Jaeger's error document; None where the answer is none."""
     try:
-        found = json.loads(error.read(_CHUNK))["errors"][0]["msg"]
+        found = json.loads(error.read(PIECE))["errors"][0]["msg"]
     except (ValueError, RecursionError, LookupError, TypeError, OSError, HTTPException):
         return None
     return " ".join(str(found)[:_SAID].split())

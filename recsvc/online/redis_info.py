@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster
@@ -36,7 +37,7 @@ class RedisInfo:
         self._known: dict[str, Mapping[str, Any]] = {}
         self._told = ""
         for instrument in dict.fromkeys(instrument for instrument, _, _ in _FACTS):
-            metrics[instrument].observe(lambda of=instrument: self._points(of))  # type: ignore[misc]  # bound now
+            metrics[instrument].observe(partial(self._points, instrument))
 
     def __repr__(self) -> str:
         return f"RedisInfo({sorted(self._known)})"

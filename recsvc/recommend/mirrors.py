@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from recsvc.errors import StoreUnavailableError
+from recsvc.online.ended import ended
 from recsvc.online.whole_view import WholeView
 from recsvc.recommend.catalogue import Catalogue as SnapshotOfItems
 from recsvc.recommend.catalogue_builder import view_of
@@ -104,8 +105,7 @@ class Mirrors:
 
     async def close(self) -> None:
         """End what runs."""
-        _cancel({}, self._followed)
-        await asyncio.gather(*(followed.task for followed in self._followed.values()), return_exceptions=True)
+        await ended(followed.task for followed in self._followed.values())
 
 
 def _cancel(kept: Mapping[str, Followed], gone: Mapping[str, Followed]) -> None:

@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from recsvc.online.ended import ended
 from recsvc.online.vector_store import VectorStores
 from recsvc.online.whole_view import WholeView
 from recsvc.recommend.asking import Executors
@@ -121,7 +121,7 @@ class Recommending:
         await self._mirrors.adopt(registry)
         serves = self._watch is not None
         if self._watch is not None:
-            await _ended(self._watch)
+            await ended([self._watch])
         names = sorted(set(_index_names(registry.placements.values())))
         await self._reopen(names, _give_way if serves else _go_on)
         rankers = await asyncio.to_thread(self._models.load, registry)
@@ -132,7 +132,7 @@ class Recommending:
         """End what runs."""
         await self._mirrors.close()
         if self._watch is not None:
-            await _ended(self._watch)
+            await ended([self._watch])
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
         if self._impressions is not None:
@@ -195,13 +195,6 @@ def _give_way() -> None:
 
 def _go_on() -> None:
     """Take all the time there is: nobody is served yet."""
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task, and wait until it has ended."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def _index_names(placements: Iterable[Placement]) -> Iterable[str]:

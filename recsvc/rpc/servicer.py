@@ -99,9 +99,9 @@ class ServingServicer:
         reader = self._current()
         asked = recommend_request.recommend(message, reader.registry, self._limits, overrides=self._overrides)
         hop.lap(names.PLAN)
-        if (span := hop.sampled()) is not None and self._hash_id is not None and asked.user is not None:
-            key = asked.placement.user.join_key if asked.placement.user is not None else "user"
-            span.attributes[names.ENTITY.replace("*", key)] = self._hash_id(asked.user)
+        user = asked.placement.user
+        if (span := hop.sampled()) is not None and user is not None and asked.user is not None:
+            self._tell_id(span, user.join_key, asked.user)
         found = await self._recommender().recommend(asked, reader, deadline.came, deadline.at)
         return recommend_reply.reply(found, asked.explain)
 
@@ -130,9 +130,13 @@ class ServingServicer:
         span.attributes[names.FINGERPRINT] = reader.registry.fingerprint
         if message.feature_service:
             span.attributes[names.SERVICE] = message.feature_service
+        for key, id_ in _ids(message):
+            self._tell_id(span, key, id_)
+
+    def _tell_id(self, span: hop.Hop, join_key: str, id_: str) -> None:
+        """Say of whom a call is, if that may be said."""
         if self._hash_id is not None:
-            for key, ids in _ids(message):
-                span.attributes[names.ENTITY.replace("*", key)] = self._hash_id(ids)
+            span.attributes[names.ENTITY.replace("*", join_key)] = self._hash_id(id_)
 
     def generic_handler(self, handlers: Handlers) -> grpc.GenericRpcHandler:
         """Return what a gRPC server registers."""

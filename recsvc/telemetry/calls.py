@@ -12,7 +12,7 @@ from recsvc.telemetry import metrics as m
 from recsvc.telemetry import names
 from recsvc.telemetry.hop import CURRENT, SHORT_S, CallHop, Hop, Kind, Place
 from recsvc.telemetry.series import Example, Histogram
-from recsvc.telemetry.trace_context import NO_CARRIER, Carrier, Sampling, carrier_of, parent_of
+from recsvc.telemetry.trace_context import PROPAGATORS, Carrier, Sampling, carrier_of, parent_of
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Tracing:
         late_s: float,
         late_per_s: int,
         random: Random,
-        propagates: frozenset[str] = frozenset({"tracecontext", "baggage"}),
+        propagates: frozenset[str] = PROPAGATORS,
     ) -> None:
         """Trace calls; ``propagates``: in which headers a caller's trace comes."""
         self.sampling = sampling
@@ -57,6 +57,7 @@ class Tracing:
         self.late_s = late_s
         self.address: Mapping[str, str | int] = {}
         self.random = random
+        self._propagates_all = propagates == PROPAGATORS
         self._propagates = propagates
         self._per_s = late_per_s
         self._second = -1
@@ -68,7 +69,7 @@ class Tracing:
     def carrier(self, metadata: Metadata) -> Carrier:
         """Return the headers that a trace is carried in."""
         found = carrier_of(metadata)
-        if found is NO_CARRIER or len(self._propagates) == len(NO_CARRIER) - 1:
+        if self._propagates_all:
             return found
         if "tracecontext" not in self._propagates:
             found = found._replace(traceparent=None, tracestate=None)
@@ -112,7 +113,7 @@ class Calls:
             call = CallHop(method, began, self.clock, sampled=False)
         else:
             carrier = tracing.carrier(metadata())
-            parent = None if carrier is NO_CARRIER else parent_of(carrier.traceparent)
+            parent = parent_of(carrier.traceparent)
             trace_id = tracing.random.getrandbits(128) if parent is None else parent.trace_id
             takes = tracing.sampling.takes(parent, trace_id)
             call = CallHop(
@@ -132,7 +133,7 @@ class Calls:
             if took >= SHORT_S:
                 (self._hops.get(name) or self._hop(name)).record(took)
         if call.degraded:
-            for reason in {what.partition(" ")[0] for what in call.degraded}:
+            for reason in {reason for reason, _ in call.degraded}:
                 self.metrics[m.DEGRADED].count(reason).add()
         if self._tracing is not None:
             try:
@@ -185,7 +186,7 @@ def _describe(call: CallHop, code: str, tracing: Tracing) -> None:
     attributes[names.RPC_STATUS] = code
     attributes.update(tracing.address)
     if call.degraded:
-        attributes[names.DEGRADED] = tuple(call.degraded)
+        attributes[names.DEGRADED] = tuple(map(" ".join, call.degraded))
     if code in ERRORS:
         attributes[names.ERROR_TYPE] = call.error = code
 

@@ -184,7 +184,8 @@ class CallHop(Hop):
         self.carrier = carrier
         self.laps: list[tuple[str, float]] = []
         self.hops: list[Hop] = []
-        self.degraded: dict[str, None] = {}
+        self.degraded: dict[tuple[str, str], None] = {}
+        """What did not work: reason, and of what."""
         self._offset: int | None = None
         self.is_hit = True
         """Whether it did all by itself, one thing after the other."""
@@ -263,7 +264,7 @@ def degraded(reason: str, what: str) -> None:
     """Say that the answer of the current call is not what it should be."""
     hop = CURRENT.get()
     if hop is not None:
-        hop.call.degraded[f"{reason} {what}"] = None
+        hop.call.degraded[reason, what] = None
 
 
 @contextmanager

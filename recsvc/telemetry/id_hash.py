@@ -11,9 +11,17 @@ LEAST_KEY: Final = 16
 """Characters of the key, at least."""
 
 
-def id_hash(key: str, id_: str) -> str:
-    """Return the hash of an id (BLAKE2b with a key, RFC 7693), 16 hex digits. Raises ValueError for a short key."""
-    if len(key) < LEAST_KEY:
-        raise ValueError(f"the key for hashes of ids has {len(key)} characters, it must have at least {LEAST_KEY}")
-    digest = blake2b(key.encode(), digest_size=32).digest()  # a key of the hash may have 64 bytes at most
-    return blake2b(id_.encode(), digest_size=SIZE, key=digest).hexdigest()
+class IdHash:
+    """Makes the hash of an id (BLAKE2b with a key, RFC 7693), 16 hex digits. Raises ValueError for a short key."""
+
+    def __init__(self, key: str) -> None:
+        if len(key) < LEAST_KEY:
+            raise ValueError(f"the key has {len(key)} characters, it must have at least {LEAST_KEY}")
+        self._key = blake2b(key.encode(), digest_size=32).digest()  # a key of the hash may have 64 bytes at most
+
+    def __repr__(self) -> str:
+        return "IdHash()"
+
+    def __call__(self, id_: str) -> str:
+        """Return the hash."""
+        return blake2b(id_.encode(), digest_size=SIZE, key=self._key).hexdigest()

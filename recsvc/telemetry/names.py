@@ -5,6 +5,7 @@ The tables in the README are ``markdown_tables()``. Conventions: https://opentel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 
@@ -121,6 +122,11 @@ OTHER: Final = "_other"
 """Stands for names that no definition has."""
 OTHER_METHOD: Final = "_OTHER"
 """Stands for methods that there are not, by the conventions."""
+
+
+def meanings() -> Mapping[str, str]:
+    """Return what each name stands for."""
+    return {found.name: found.text for found in (*_SPANS, *_ATTRIBUTES, *_EVENTS)}
 
 
 def markdown_tables() -> str:

@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -34,7 +34,7 @@ from recsvc.telemetry.otlp_spans import RecordExporter, SpanEncoder
 from recsvc.telemetry.prometheus import MetricsPage
 from recsvc.telemetry.span_queue import SpanQueue, ToAll
 from recsvc.telemetry.spans import Readable
-from recsvc.telemetry.trace_context import sampling_of
+from recsvc.telemetry.trace_context import PROPAGATORS, sampling_of
 
 log = logging.getLogger(__name__)
 
@@ -43,27 +43,28 @@ CLOSE_S: Final = 3.0
 PAGE_PORT: Final = "9464"
 """Of the page for Prometheus where OTEL_METRICS_EXPORTER asks for it: OpenTelemetry's default."""
 PROTOCOLS: Final = ("grpc", "http/protobuf")
-PROPAGATORS: Final = frozenset({"tracecontext", "baggage"})
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the server's own settings say. ``page``: HOST:PORT of the page for Prometheus; empty: none."""
+    """What the server's own settings say. ``page``: HOST:PORT of the page for Prometheus; empty: none.
+
+    ``baggage``: names of entries, with commas between.
+    """
 
     version: str
     metrics: bool = True
     page: str = ""
     late_s: float = 0.1
     late_per_s: int = 10
-    baggage: Sequence[str] = ()
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    baggage: str = ""
 
 
 class Telemetry:
     """What is measured, and where it goes. Raises ValueError for a wrong variable, OSError for a port that is taken."""
 
     def __init__(self, wishes: Wishes, *, random: Random) -> None:
-        environment = wishes.environment
+        environment = os.environ  # the SDK reads the same
         off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
         _check(environment)
         self.metrics = Metrics(enabled=wishes.metrics)
@@ -123,11 +124,11 @@ class Telemetry:
 
     def _queue(self, name: str, readable: Readable, wishes: Wishes) -> SpanQueue:
         """Return what spans go to an exporter through."""
-        if name == "otlp" and _protocol(wishes.environment, "TRACES") == "grpc":
+        if name == "otlp" and _protocol(os.environ, "TRACES") == "grpc":
             exporter = RecordExporter(SpanEncoder(readable))
-            return SpanQueue(exporter, self.metrics, name=name, baggage=wishes.baggage)
+            return SpanQueue(exporter, self.metrics, name=name, baggage=_listed(wishes.baggage))
         others: SpanExporter = ConsoleSpanExporter() if name == "console" else HttpSpans()
-        return SpanQueue(others, self.metrics, name=name, readable=readable, baggage=wishes.baggage)
+        return SpanQueue(others, self.metrics, name=name, readable=readable, baggage=_listed(wishes.baggage))
 
     def _open_page(self, address: str) -> MetricsPage:
         host, _, port = address.rpartition(":")

@@ -19,7 +19,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from recsvc.telemetry import names
 from recsvc.telemetry.hop import Attribute, CallHop, Hop, Kind
 
-KINDS: Final = {Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT, Kind.INTERNAL: SpanKind.INTERNAL}
+_KINDS: Final = {Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT, Kind.INTERNAL: SpanKind.INTERNAL}
 STATE_MOST: Final = 512
 """Characters of a ``tracestate``: what has to be propagated, by section 3.3.1.5 of the W3C's text."""
 BAGGAGE_VALUE: Final = 128
@@ -135,7 +135,7 @@ class Readable:
                 Link(SpanContext(place.trace_id, place.span_id, is_remote=False, trace_flags=_SAMPLED))
                 for place in hop.links
             ],
-            kind=KINDS[hop.kind],
+            kind=_KINDS[hop.kind],
             status=_ERROR if hop.error else _UNSET,
             start_time=record.start,
             end_time=record.end,

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 BAGGAGE: Final = "baggage"
+PROPAGATORS: Final = frozenset({"tracecontext", BAGGAGE})
+"""What OTEL_PROPAGATORS may name, and names where it is not set."""
 _HEADER: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _NO_TRACE: Final = "0" * 32
 _NO_SPAN: Final = "0" * 16

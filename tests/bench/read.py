@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
-import pytest
-import uvloop
-
 from tests.bench import read_batch, read_feast, read_grpcio, read_hits, read_memory, read_paths
-from tests.bench.report import Report, machine, publish
+from tests.bench.command import run
+from tests.bench.report import Report
 
 SCALES: Final = ("full", "quick", "tiny")
 """How much is measured: "tiny" only tests the benchmark itself."""
@@ -68,27 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     scale = "quick" if asked.quick else asked.scale
     names = [name for name in BENCHMARKS if name not in PARTS] if asked.what == "all" else [asked.what]
-    try:
-        if asked.grpcio:
-            uvloop.run(_run_grpcio(asked.grpcio, scale))
-        else:
-            uvloop.run(_run(names, scale))
-    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-        print(f"cannot run: {missing}", file=sys.stderr)
-        return 1
-    return 0
-
-
-async def _run(names: Sequence[str], scale: str) -> None:
-    began = machine()
-    reports = [await BENCHMARKS[name](scale) for name in names]
-    publish("read", reports, began, {"what": list(names), "scale": scale})
-
-
-async def _run_grpcio(versions: Sequence[str], scale: str) -> None:
-    began = machine()
-    found = await read_grpcio.measure(read_paths.SIZES[scale], versions)
-    publish("read", [found], began, {"what": ["grpcio"], "scale": scale})
+    if asked.grpcio:
+        against = partial(read_grpcio.measure, read_paths.SIZES[scale], asked.grpcio)
+        return run("read", [against], {"what": ["grpcio"], "scale": scale})
+    return run("read", [partial(BENCHMARKS[name], scale) for name in names], {"what": names, "scale": scale})
 
 
 def _parser() -> argparse.ArgumentParser:

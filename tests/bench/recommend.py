@@ -10,10 +10,8 @@ import argparse
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
-
-import pytest
-import uvloop
 
 from tests.bench import (
     recommend_latency,
@@ -23,8 +21,9 @@ from tests.bench import (
     recommend_recall,
     recommend_swap,
 )
+from tests.bench.command import run
 from tests.bench.recommend_stand import Sizes
-from tests.bench.report import Report, machine, publish
+from tests.bench.report import Report
 
 BENCHMARKS: Final[Mapping[str, Callable[[Sizes], Awaitable[Report]]]] = {
     "recall": recommend_recall.measure,
@@ -47,18 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     sizes = replace(SCALES[asked.scale], items=asked.items, reuse=asked.reuse)
     names = list(BENCHMARKS) if asked.what == "all" else [asked.what]
-    try:
-        uvloop.run(_run(names, sizes, asked.scale))
-    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-        print(f"cannot run: {missing}", file=sys.stderr)
-        return 1
-    return 0
-
-
-async def _run(names: Sequence[str], sizes: Sizes, scale: str) -> None:
-    began = machine()
-    reports = [await BENCHMARKS[name](sizes) for name in names]
-    publish("recommend", reports, began, {"what": list(names), "scale": scale, "items": sizes.items})
+    measure = [partial(BENCHMARKS[name], sizes) for name in names]
+    return run("recommend", measure, {"what": names, "scale": asked.scale, "items": sizes.items})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,13 +10,12 @@ import argparse
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-import pytest
-import uvloop
-
 from tests.bench import store_cluster, store_load, store_memory
-from tests.bench.report import Report, machine, publish
+from tests.bench.command import run
+from tests.bench.report import Report
 
 QUICK_SCALE: Final = 0.1
 QUICK_ROUNDS: Final = 3
@@ -61,18 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale = asked.scale or (QUICK_SCALE if asked.quick else 1.0)
     settings = Settings(scale, asked.rounds or (QUICK_ROUNDS if asked.quick else None), not asked.no_feast)
     names = list(BENCHMARKS) if asked.what == "all" else [asked.what]
-    try:
-        uvloop.run(_run(names, settings))
-    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-        print(f"cannot run: {missing}", file=sys.stderr)
-        return 1
-    return 0
-
-
-async def _run(names: Sequence[str], settings: Settings) -> None:
-    began = machine()
-    reports = [await BENCHMARKS[name](settings) for name in names]
-    publish("store", reports, began, {"what": list(names), "scale": settings.scale, "rounds": settings.rounds})
+    asked_for = {"what": names, "scale": settings.scale, "rounds": settings.rounds}
+    return run("store", [partial(BENCHMARKS[name], settings) for name in names], asked_for)
 
 
 def _parser() -> argparse.ArgumentParser:

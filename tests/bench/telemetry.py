@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
-import pytest
-import uvloop
-
 from tests.bench import telemetry_cost, telemetry_dead
-from tests.bench.report import Report, machine, publish
+from tests.bench.command import run
+from tests.bench.report import Report
 
 BENCHMARKS: Final[Mapping[str, Callable[[str], Awaitable[Report]]]] = {
     "cost": telemetry_cost.measure,
@@ -36,18 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", choices=SCALES, default="full", help="how much is measured")
     asked = parser.parse_args(arguments)
     names = list(BENCHMARKS) if asked.what == "all" else [asked.what]
-    try:
-        uvloop.run(_run(names, asked.scale))
-    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-        print(f"cannot run: {missing}", file=sys.stderr)
-        return 1
-    return 0
-
-
-async def _run(names: Sequence[str], scale: str) -> None:
-    began = machine()
-    reports = [await BENCHMARKS[name](scale) for name in names]
-    publish("telemetry", reports, began, {"what": list(names), "scale": scale})
+    measure = [partial(BENCHMARKS[name], asked.scale) for name in names]
+    return run("telemetry", measure, {"what": names, "scale": asked.scale})
 
 
 if __name__ == "__main__":

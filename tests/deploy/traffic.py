@@ -99,5 +99,5 @@ def _telemetry(collector: str, seed: int, ratio: float) -> Telemetry:
     }
     others = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     with patch.dict(os.environ, {**others, **variables}, clear=True):
-        wishes = Wishes(version="test", late_s=SLOW_S / 2, late_per_s=1_000_000, environment=dict(os.environ))
+        wishes = Wishes(version="test", late_s=SLOW_S / 2, late_per_s=1_000_000)
         return Telemetry(wishes, random=Random(seed))

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from recsvc.pb import serving_pb2 as pb
 from recsvc.telemetry import names
-from recsvc.telemetry.id_hash import id_hash
+from recsvc.telemetry.id_hash import IdHash
 from recsvc.telemetry.metrics import LATE_SPANS
 from tests.parts.otlp import Collector, collector
 from tests.parts.spans import Tree
@@ -152,7 +152,7 @@ async def test_ids_are_hashed_and_baggage_is_chosen(server: Traced) -> None:
     """No id stands in a span, but its hash does; of the caller's baggage only what the server was told to keep."""
     tree = await server.tree(single("777000777"), ("baggage", "team=ranking,secret=x,tier=gold;p=1"))
     attributes = tree.root.attributes
-    assert attributes["recsvc.entity.user_id"] == id_hash(KEY, "777000777")
+    assert attributes["recsvc.entity.user_id"] == IdHash(KEY)("777000777")
     assert attributes["recsvc.baggage.team"] == "ranking"
     assert attributes["recsvc.baggage.tier"] == "gold"
     assert "777000777" not in repr(tree.spans)

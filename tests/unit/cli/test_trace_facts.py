@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from recsvc.cli.trace_facts import degraded_of, event_text, facts_of, kind_of, meanings, title_of
+from recsvc.cli.trace_facts import degraded_of, event_text, facts_of, kind_of, title_of
 from recsvc.inspect.trace_spans import Event, Scalar
 from recsvc.telemetry import names
 from tests.unit.inspect.trace_samples import span
@@ -89,6 +89,6 @@ def test_events_are_a_line() -> None:
 
 def test_every_name_of_ours_has_a_meaning() -> None:
     """Spans are explained in the words of the table of names."""
-    found = meanings()
+    found = names.meanings()
     assert found[names.ENCODE] == "answer to bytes"
     assert {names.PARSE, names.WAIT, names.SOURCE, names.LATE} <= found.keys()

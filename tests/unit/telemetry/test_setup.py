@@ -175,10 +175,12 @@ async def test_a_page_may_be_asked_for_by_variables() -> None:
         ({"OTEL_CONFIG_FILE": "otel.yaml"}, "OTEL_CONFIG_FILE"),
     ],
 )
-def test_what_cannot_be_done_is_named(environment: dict[str, str], named: str) -> None:
+def test_what_cannot_be_done_is_named(environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that asks for what there is not ends the start with its name, and is never passed over."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=named):
-        Telemetry(Wishes("1", environment=environment), random=Random(1))
+        Telemetry(Wishes("1"), random=Random(1))
 
 
 async def test_http_is_spoken_too() -> None:
