@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -24,6 +25,8 @@ from recsvc.telemetry.series import Histogram
 log = logging.getLogger(__name__)
 
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
+_QUIET_TURNS: Final = 10
+"""A quiet time is that many short ones in a row: on a busy machine the loop may sleep through one long one."""
 _TOO_LATE: Final = grpc.StatusCode.DEADLINE_EXCEEDED.name
 _M = TypeVar("_M", bound=Message)
 Method = Callable[[Any, Deadline], Awaitable[bytes]]
@@ -51,14 +54,15 @@ class Phase(Enum):
 class Calls:
     """The calls under way, and what happens to new ones.
 
-    HOLDING keeps those that are to be refused waiting until ``released``, so that clients which try again at once have
-    nothing new on its way while the connections are told to close.
+    HOLDING keeps those that are to be refused waiting until ``released``, or for half of the time they have left, so
+    that clients which try again at once have nothing new on its way while the connections are told to close.
     """
 
     def __init__(self) -> None:
         self.phase = Phase.SERVING
         self.released = asyncio.Event()
         self.under_way = 0
+        self._held = 0
         self._idle: asyncio.Event | None = None
 
     def __repr__(self) -> str:
@@ -69,6 +73,22 @@ class Calls:
         self.under_way -= 1
         if self._idle is not None and not self.under_way:
             self._idle.set()
+
+    async def hold(self, time_left: float | None) -> None:
+        """Keep a call that is to be refused, but leave it time enough to ask another server."""
+        self._held += 1
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if time_left is None else time_left / 2):
+                await self.released.wait()
+
+    async def quiet(self, for_s: float, *, at_most_s: float) -> None:
+        """Wait until no call has come to be held for a while: whoever tries again at once is held by then."""
+        end = time.monotonic() + at_most_s
+        turns = 0
+        while turns < _QUIET_TURNS and (time_left := end - time.monotonic()) > 0:
+            before = self._held
+            await asyncio.sleep(min(for_s / _QUIET_TURNS, time_left))
+            turns = turns + 1 if self._held == before else 0
 
     async def idle(self) -> None:
         """Wait until no call is under way."""
@@ -114,7 +134,7 @@ class Handlers:
             outcome, until = seen.OK, math.inf
             try:
                 if calls.phase is not Phase.SERVING:
-                    await self._refuse()
+                    await self._refuse(context.time_remaining())
                 now = time.monotonic()
                 deadline = Deadline.after(context.time_remaining(), now, default_s=default_s, margin_s=margin_s)
                 until = deadline.at
@@ -143,9 +163,9 @@ class Handlers:
         """Return what refuses every method; it is to be asked last."""
         return _Unknown(self._measured)
 
-    async def _refuse(self) -> NoReturn:
+    async def _refuse(self, time_left: float | None) -> NoReturn:
         if self._calls.phase is Phase.HOLDING:
-            await self._calls.released.wait()
+            await self._calls.hold(time_left)
         raise DrainingError("this server is stopping, ask another one")
 
 

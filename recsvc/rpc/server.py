@@ -24,8 +24,12 @@ _GRACE_S: Final = 5.0
 """For calls that hang; a read of the store may not take nearly as long."""
 _STREAM_GRACE_S: Final = 0.5
 """For what is open once no call is: health watchers, which never end by themselves, and replies not yet sent."""
-_HOLD_S: Final = 0.1
-"""Enough for what is on its way to arrive, and for a GOAWAY to reach the clients."""
+_QUIET_S: Final = 0.2
+"""When nobody has called for so long, nothing is on its way any more."""
+_HOLD_S: Final = 2.0
+"""For clients that never fall quiet."""
+_GOAWAY_S: Final = 0.1
+"""Enough for a GOAWAY to be sent to the clients."""
 
 
 def _options(max_request_bytes: int) -> list[tuple[str, Any]]:
@@ -88,17 +92,17 @@ class RpcServer:
 
         Health says NOT_SERVING; calls are served on for ``lame_duck_s``, while load balancers look away and what the
         core has queued is answered; then new ones get UNAVAILABLE for ``refuse_s``. gRPC cancels whatever arrives while
-        it shuts down (of 200 clients that try again at once, 196 calls), so the last refusals are held until the
-        connections have been told to close.
+        it shuts down (of 200 clients that try again at once, 196 calls), so the last refusals are held until nobody
+        calls any more and the connections have been told to close.
         """
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(lame_duck_s)
         self._calls.phase = Phase.REFUSING
         await asyncio.sleep(refuse_s)
         self._calls.phase = Phase.HOLDING
-        await asyncio.sleep(_HOLD_S)
+        await self._calls.quiet(_QUIET_S, at_most_s=_HOLD_S)
         stopping = asyncio.create_task(self._server.stop(_GRACE_S))
-        await asyncio.sleep(_HOLD_S)
+        await asyncio.sleep(_GOAWAY_S)
         self._calls.released.set()
         await self._calls.idle()
         await self._server.stop(_STREAM_GRACE_S)

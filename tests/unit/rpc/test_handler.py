@@ -63,3 +63,35 @@ async def test_a_call_that_is_given_up_ends_by_its_deadline(seconds: float, phas
     ((labels, _),) = metrics[m.CALL_DURATION].points()
     assert labels[1:3] == ("service/Method", code)
     assert calls.under_way == 0
+
+
+async def test_a_call_that_is_held_is_refused_while_it_can_still_ask_elsewhere() -> None:
+    """It gets UNAVAILABLE before its deadline, though nobody releases it."""
+    calls = Calls()
+    calls.phase = Phase.HOLDING
+    context = Context(1.0)
+    await calls.hold(context.time_remaining())
+    assert context.time_remaining() > 0
+    assert not calls.released.is_set()
+
+
+async def test_quiet_is_when_nobody_calls_any_more() -> None:
+    """As long as calls come it lasts; who calls for ever does not hold it up for ever."""
+    calls = Calls()
+    calls.released.set()
+    quiet = asyncio.create_task(calls.quiet(0.2, at_most_s=60))
+    for _ in range(50):  # more often than anything counts as quiet, on a busy machine, too: it sleeps on the same loop
+        await calls.hold(None)
+        await asyncio.sleep(0.01)
+    assert not quiet.done()
+    await quiet
+    noise = asyncio.create_task(noisy(calls))
+    await calls.quiet(3600, at_most_s=0.05)
+    noise.cancel()
+
+
+async def noisy(calls: Calls) -> None:
+    """Call without an end."""
+    while True:
+        await calls.hold(None)
+        await asyncio.sleep(0)
