@@ -5,6 +5,7 @@ The order of force is flag, environment, file, default. The table in the README 
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -17,8 +18,8 @@ from recsvc.errors import ConfigError
 from recsvc.secret import Secret
 
 PREFIX: Final = "RECSVC_"
-
-
+_LOOKS_LIKE: Final = 0.8
+"""How alike (difflib's ratio) the rest of a variable's name and a setting's are, for one to be meant by the other."""
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})", re.ASCII)
 _MAX_PORT: Final = 65_535
 _MAX_NUMBER: Final = 2**31 - 1
@@ -174,6 +175,17 @@ def load(
         elif setting.name in from_file:
             values[setting.name] = parse(setting, from_file[setting.name], f"{setting.name} in {file}")
     return Settings(**values)
+
+
+def misspelt(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return variables that are no settings but look like one, each with the one it looks like.
+
+    Others that begin with RECSVC_ are none of ours: Kubernetes sets RECSVC_SERVICE_HOST for a service of that name.
+    """
+    known = [setting.name.upper() for setting in SETTINGS]
+    rests = sorted(name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX))
+    close = {rest: difflib.get_close_matches(rest, known, n=1, cutoff=_LOOKS_LIKE) for rest in rests}
+    return {PREFIX + rest: PREFIX + found[0] for rest, found in close.items() if found and rest not in known}
 
 
 def check(settings: Settings) -> Settings:

@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,6 +20,8 @@ from recsvc.app import App, running
 from recsvc.registry.loader import load
 from recsvc.registry.registry import Registry
 from recsvc.telemetry import logs
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 SWITCH_S: Final = 0.0005
@@ -62,10 +65,14 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 then."""
     settings = config.check(config.load(vars(args), file=args.config))
     logs.set_up(settings.log_level, settings.log_format)
+    for name, meant in config.misspelt().items():
+        log.warning("%s is no setting and changes nothing; is %s meant?", name, meant)
     sys.setswitchinterval(SWITCH_S)
+    reload = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())  # it would end a process that does not take it yet
     # Before the loop takes the signals: it is the user's code, and Ctrl-C must be able to end it.
     registry = load(args.definitions)
-    run_loop(_serve(settings, args.definitions, registry))
+    run_loop(_serve(settings, args.definitions, registry, reload))
     return 0
 
 
@@ -75,8 +82,9 @@ def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
         return runner.run(main)
 
 
-async def _serve(settings: config.Settings, spec: str, registry: Registry) -> None:
-    stopping, loop, reload = stop_event(), asyncio.get_running_loop(), asyncio.Event()
+async def _serve(settings: config.Settings, spec: str, registry: Registry, reload: threading.Event) -> None:
+    """Serve until told to stop; ``reload`` says that SIGHUP came since the definitions began to be read."""
+    stopping, loop = stop_event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with running(settings, spec, registry) as app:
         loop.add_signal_handler(signal.SIGHUP, app.reload)
@@ -86,7 +94,7 @@ async def _serve(settings: config.Settings, spec: str, registry: Registry) -> No
         if not stopping.is_set():  # it may be, since what was started is ended in order only when it has started
             print(announcement(app), flush=True)
         await stopping.wait()
-        logging.getLogger(__name__).info("stopping: calls under way are finished, new ones refused")
+        log.info("stopping: calls under way are finished, new ones refused")
 
 
 def settle_memory() -> None:

@@ -309,6 +309,23 @@ def test_definitions_that_hang_can_be_ended(folder: Path, interruptible: None) -
     assert process.log() == ""
 
 
+def test_sighup_while_definitions_are_read_is_kept(folder: Path, redis_8: Endpoint) -> None:
+    """It neither ends the server, whose definitions may take long, nor is it forgotten."""
+    wait = (
+        f"import pathlib, time\nat = pathlib.Path({str(folder)!r})\n(at / 'loading').touch()\n"
+        "while not (at / 'go').exists(): time.sleep(0.01)\n"
+    )
+    file = definitions(folder, wait + DEFINITIONS)
+    words = ("--listen", "127.0.0.1:0", "--redis", redis_8.url, "--lame-duck-s", 0, "--refuse-s", 0)
+    with started(folder, file, *words, env={"RECSVC_LOG_LEVL": "debug"}) as process:
+        wait_until((folder / "loading").exists, 30)
+        process.signal(signal.SIGHUP)
+        (folder / "go").touch()
+        process.announced()
+        wait_until(lambda: "reloaded: registry " in process.log())
+        assert "RECSVC_LOG_LEVL is no setting and changes nothing; is RECSVC_LOG_LEVEL meant?" in process.log()
+
+
 def test_sighup_while_starting_does_not_end_the_server(slow_redis: Path, file: Path) -> None:
     """A reload that comes too early is done once the server is there."""
     with started(slow_redis, file, "--listen", "127.0.0.1:0", "--lame-duck-s", 0, "--refuse-s", 0) as process:

@@ -14,7 +14,7 @@ import pytest
 from recsvc import config
 from recsvc.app import chain_settings
 from recsvc.cli.serve import add_settings
-from recsvc.config import SETTINGS, Settings, check, flag, load, markdown_table, variable
+from recsvc.config import SETTINGS, Settings, check, flag, load, markdown_table, misspelt, variable
 from recsvc.errors import ConfigError
 from recsvc.online.breaker import BreakerSettings, Mode
 from recsvc.online.chain import ChainSettings
@@ -237,6 +237,16 @@ def test_settings_that_do_not_go_together_are_told() -> None:
 def test_other_variables_are_not_settings() -> None:
     """Variables of other programs, and ours that are none of the server's, are left alone."""
     assert load({}, environment={"RECSVC_SERVER": "x", "LISTEN": "y"}) == Settings()
+
+
+def test_a_variable_that_looks_like_a_setting_is_told_with_it() -> None:
+    """A slip is found; what is right, what other commands read and what Kubernetes sets for a service is none."""
+    others = {"SERVER", "JAEGER", "METRICS_PAGE", "SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_50051_TCP_PROTO"}
+    right = {variable(setting) for setting in SETTINGS}
+    assert misspelt(dict.fromkeys({f"RECSVC_{name}" for name in others} | right | {"LISTE"}, "x")) == {}
+    slips = {"RECSVC_CACHES_S": "1", "RECSVC_REDIS_TIMOUT_MS": "2", "RECSVC_LISTE": "3"}
+    meant = {"RECSVC_CACHES_S": "RECSVC_CACHE_S", "RECSVC_REDIS_TIMOUT_MS": "RECSVC_REDIS_TIMEOUT_MS"}
+    assert misspelt(slips) == {**meant, "RECSVC_LISTE": "RECSVC_LISTEN"}
 
 
 def test_readme_has_the_table() -> None:
