@@ -19,6 +19,7 @@ from recsvc.rpc.servicer import SERVICE
 REDIS_HEALTH: Final = "recsvc.redis"
 """Health service name of the online store. The server's own health does not depend on it: it answers without, too."""
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_UNKNOWN: Final = health_pb2.HealthCheckResponse.UNKNOWN
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _GRACE_S: Final = 5.0
 """For calls that hang; a read of the store may not take nearly as long."""
@@ -81,6 +82,7 @@ class RpcServer:
         self.address = f"{self._listen.rpartition(':')[0]}:{bound}"
         for name in ("", SERVICE):
             await self._health.set(name, _SERVING)
+        await self._health.set(REDIS_HEALTH, _UNKNOWN)  # until somebody has looked
         await self._server.start()
 
     async def set_store_health(self, *, up: bool) -> None:

@@ -90,7 +90,8 @@ def _plain(value: object) -> object:
 def running_demo(directory: Path) -> Iterator[DemoServer]:
     """Run `recsvc demo --data DIRECTORY` on a free port, and end it as a user would."""
     command = [sys.executable, "-m", "recsvc", "demo", "--data", str(directory), "--listen", "127.0.0.1:0"]
-    with subprocess.Popen([*command, "--refuse-s", "0"], stdout=subprocess.PIPE, text=True) as process:
+    patient = ["--redis-timeout-ms", "5000"]  # a busy machine must not make defaults of values
+    with subprocess.Popen([*command, *patient, "--refuse-s", "0"], stdout=subprocess.PIPE, text=True) as process:
         shift, address = _announced(process)
         micros = (REQUEST_TIME - EPOCH) // timedelta(microseconds=1)
         try:

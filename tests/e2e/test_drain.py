@@ -108,7 +108,7 @@ async def test_a_stop_under_200_concurrent_calls(  # noqa: PLR0913, PLR0917  # w
     """Every call begun before the signal ends OK, later ones OK or UNAVAILABLE; status 0, no traceback."""
     fill(redis.Redis.from_url(redis_8.admin_url), file)
     words = ("--listen", "127.0.0.1:0", "--redis", redis_8.url, "--redis-timeout-ms", 5_000, "--cache-s", 0)
-    with started(folder, file, *words, "--lame-duck-s", 1, "--refuse-s", 0.3) as process:
+    with started(folder, file, *words, "--lame-duck-s", 3, "--refuse-s", 0.3) as process:
         server = await asyncio.to_thread(process.announced)
         async with AsyncExitStack() as stack:
             callers = [await stack.enter_async_context(Caller(server.address)) for _ in range(CONNECTIONS)]
@@ -182,7 +182,7 @@ async def test_new_calls_are_refused_for_a_while(folder: Path, file: Path, redis
 async def is_refused(caller: Caller) -> bool:
     """Whether a new call is UNAVAILABLE; while it would wait like the others, it is not."""
     try:
-        await caller.raw(SINGLE, REQUEST.SerializeToString(), 0.2)
+        await caller.raw(SINGLE, REQUEST.SerializeToString(), 1.0)
     except grpc.aio.AioRpcError as error:
         return error.code() is grpc.StatusCode.UNAVAILABLE
     return False

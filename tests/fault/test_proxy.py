@@ -148,7 +148,7 @@ async def test_only_the_replies_that_are_meant_are_cut(proxy: FaultProxy) -> Non
 
 async def test_pieces_come_one_by_one(proxy: FaultProxy) -> None:
     """With piece=1 and with little bandwidth a reply is many writes, and whole."""
-    for fault in (Fault(piece=1), Fault(bytes_per_s=10_000.0)):
+    for fault in (Fault(piece=1), Fault(bytes_per_s=1_000.0)):
         proxy.fault = fault
         async with connected(proxy) as talk:
             talk.writer.write(b"MGET")
