@@ -153,7 +153,7 @@ class CachingReader:
             found.append(ViewRows(rows, Source.CACHE))  # type: ignore[arg-type]  # a list of some Rows; nobody adds others
         self.hits += hits
         if (measured := hop.sampled()) is not None:
-            measured.attributes[names.HITS] = hits
+            measured.add(names.HITS, hits)
         return found
 
     async def read(self, spans: Sequence[Span], came: float, until: float) -> list[ViewRows]:
@@ -174,8 +174,8 @@ class CachingReader:
         hits = sum(len(span.keys) for span in spans) - missed
         self.hits += hits
         if (measured := hop.sampled()) is not None:
-            measured.attributes[names.HITS] = hits
-            measured.attributes[names.MISSES] = missed
+            measured.add(names.HITS, hits)
+            measured.add(names.MISSES, missed)
         now = self._clock()
         return [lookup.found(now, self._cache) for lookup in lookups]
 

@@ -122,5 +122,7 @@ class ReadChain:
             now=around.clock,
         )
         self._breakers[name] = breaker
+        for state in State:  # from the start at 0, so that the first change is seen as one
+            around.metrics[m.BREAKER_CHANGES].count(name, state)
         settings = self._settings.coalesce
         return Coalescer(retrying, settings, self._cache.keep, clock=around.clock, metrics=around.metrics)

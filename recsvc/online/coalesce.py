@@ -22,7 +22,7 @@ from recsvc.online.loop_turns import LOOK_TURNS, after_turns
 from recsvc.online.parcels import Call, Parcel
 from recsvc.online.reader import RowReader, Wanted
 from recsvc.telemetry import metrics as m
-from recsvc.telemetry.hop import CURRENT, Hop
+from recsvc.telemetry.hop import COMMANDS, CURRENT, Hop, Place
 
 log = logging.getLogger(__name__)
 
@@ -309,17 +309,20 @@ class Coalescer:
                 del self._waiting[key]
             self._flying.update(dict.fromkeys(parcel.keys, parcel))
         calls = dict.fromkeys(call for parcel in parcels for call in parcel.calls)
+        # Commands are sent for the first sampled call that waits; all that wait have links to them.
         hop = next((call.hop for call in calls if call.hop is not None and not call.future.done()), None)
+        commands: list[Place] = []
         for parcel in parcels:
-            parcel.hop = hop
+            parcel.commands = commands
         self._widths.record(sum(len(parcel.keys) for parcel in parcels))
         until = parcels[0].missed_at + self._settings.timeout_s
-        task = self._loop.create_task(self._run(parcels, until, hop))
+        task = self._loop.create_task(self._run(parcels, until, hop, commands))
         self._fetches.add(task)
         task.add_done_callback(partial(self._ended, parcels))
 
-    async def _run(self, parcels: list[Parcel], until: float, hop: Hop | None) -> None:
+    async def _run(self, parcels: list[Parcel], until: float, hop: Hop | None, commands: list[Place]) -> None:
         CURRENT.set(hop)  # what began this task is somebody's call, but not the one it is for
+        COMMANDS.set(commands)
         keys = parcels[0].keys if len(parcels) == 1 else [k for p in parcels for k in p.keys]
         rows: Sequence[Row] = [UNREAD] * len(keys)
         try:

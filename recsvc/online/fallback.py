@@ -41,7 +41,7 @@ class FallbackReader:
                 if rows.reasons:
                     self._stand_in(span, rows, self._clock())
             if (measured := hop.sampled()) is not None:
-                measured.attributes[names.STALE] = self.stale - stale
+                measured.add(names.STALE, self.stale - stale)
             hop.lap(names.FALLBACK)
         return found
 

@@ -105,7 +105,9 @@ class FeatureReader:
         self.now_micros = now_micros
         self.max_keys = max_keys
         self._views: dict[ViewKey, _View] = {k: _View(v, policy) for k, v in registry.views.items()}
-        self.served = {key: ServedRows(counters.metrics, view.label) for key, view in registry.views.items()}
+        self.served = {
+            key: ServedRows(counters.metrics, view.label, view.freshness) for key, view in registry.views.items()
+        }
         """By view: what is counted of its rows in answers."""
         self._looked_at = 0
         self._paths: dict[int, _Path] = {}

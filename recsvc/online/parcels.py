@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 from recsvc.online.answer import UNREAD, Row, Unread
 from recsvc.telemetry import names
-from recsvc.telemetry.hop import CURRENT, Hop
+from recsvc.telemetry.hop import CURRENT, Hop, Place
 
 
 class Parcel:
     """Keys that were missed together and are fetched together, and the calls that wait for them.
 
     ``sent_at`` is infinite until the fetch is sent. ``then``: parcels of the same keys, for when this one is back.
-    ``hop``: of the first sampled call that waited when it was sent; commands are sent for that one.
+    ``commands``: the spans of those that were sent for it; one list for all parcels of a fetch.
     """
 
-    __slots__ = ("calls", "hop", "keep", "keys", "missed_at", "places", "rows", "sent_at", "size", "then")
+    __slots__ = ("calls", "commands", "keep", "keys", "missed_at", "places", "rows", "sent_at", "size", "then")
 
     def __init__(self, keys: Sequence[bytes], missed_at: float, size: int, *, keep: bool) -> None:
         self.keys = keys
@@ -26,7 +26,7 @@ class Parcel:
         self.size = size
         self.keep = keep
         self.sent_at = math.inf
-        self.hop: Hop | None = None
+        self.commands: Sequence[Place] = ()
         self.rows: list[Row] | None = None
         self.calls: list[Call] = []
         self.then: list[Parcel] = []
@@ -52,7 +52,7 @@ class Call:
     ``hop``: its span to be, while it waits.
     """
 
-    __slots__ = ("_outer", "began_at", "counted", "future", "hop", "left", "wants")
+    __slots__ = ("_began", "_ended", "_outer", "began_at", "counted", "future", "hop", "left", "wants")
 
     def __init__(self, future: asyncio.Future[None], began_at: float) -> None:
         self.future = future
@@ -61,6 +61,8 @@ class Call:
         self.left = 0
         self.hop: Hop | None = None
         self._outer: Hop | None = None
+        self._began = 0.0
+        self._ended: float | None = None
         self.wants: list[tuple[Sequence[bytes], Parcel | list[Parcel | Unread]]] = []
 
     def wait_for(self, parcel: Parcel) -> None:
@@ -70,18 +72,24 @@ class Call:
             self.left += 1
 
     def expire(self) -> None:
-        """Stop waiting: what is not there yet counts as unread."""
+        """Stop waiting: all is there, or what is not counts as unread."""
         if not self.future.done():
             self.future.set_result(None)
+            if self._outer is not None:
+                self._ended = self._outer.call.clock()
 
     def begin_wait(self) -> None:
         """Begin the hop of this wait, where something is measured."""
-        self._outer = CURRENT.get()
-        if self._outer is not None:
-            self.hop = self._outer.open(names.WAIT)
+        self._outer = outer = CURRENT.get()
+        if outer is not None:
+            self._began = outer.mark
+            self.hop = outer.open(names.WAIT)
 
     def end_wait(self) -> None:
-        """End it, with what the call waited for; only the first time counts."""
+        """End it, with what the call waited for; only the first time counts.
+
+        It ended when all was there: whoever waits for several nodes may have looked at the others first.
+        """
         outer, self._outer = self._outer, None
         if outer is None:
             return
@@ -95,8 +103,8 @@ class Call:
             if joined:
                 oldest = min(p.missed_at for p in joined)
                 hop.attributes[names.AGE_AT_JOIN] = round((self.began_at - oldest) * 1e6, 1)
-            hop.links = list(dict.fromkeys(place for p in parcels if p.hop is not None for place in p.hop.links))
-        outer.close(hop, names.WAIT)
+            hop.links = list(dict.fromkeys(place for p in parcels for place in p.commands))
+        outer.close(hop, names.WAIT, self._began, ended=self._ended)
 
     def _parcels(self) -> list[Parcel]:
         parcels: dict[Parcel, None] = {}

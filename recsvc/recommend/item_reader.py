@@ -15,9 +15,10 @@ from recsvc.recommend.catalogue import Catalogue
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.item_rows import ItemRows
 from recsvc.recommend.user_facts import UserFacts, references
-from recsvc.registry.placement import CandidateSource, Placement
+from recsvc.registry.placement import Placement
 from recsvc.registry.plan import ReadPlan
 from recsvc.registry.registry import Registry
+from recsvc.telemetry import hop, names
 
 
 class Times(NamedTuple):
@@ -81,9 +82,9 @@ class ItemReader:
         """The views that were read, each once, without times."""
         return list({(v.name, v.version): v for v in (*self._user_views, *self.rows.views)}.values())
 
-    async def facts(self, sources: Sequence[CandidateSource]) -> UserFacts:
-        """Return what the placement wants to know of the user, to ask ``sources`` of its own."""
-        named, placement = references(self._placement, sources), self._placement
+    async def facts(self) -> UserFacts:
+        """Return what the placement wants to know of the user."""
+        named, placement = references(self._placement), self._placement
         if not named or placement.user is None or self._asked.user is None:
             return UserFacts(None)
         ids = {placement.user.join_key: [self._asked.user]}
@@ -99,11 +100,18 @@ class ItemReader:
         # More items than a call may have rows of the store are read in parts, at the same time.
         size = max(1, (self._reader.max_keys - len(plan.reads)) // max(len(plan.reads), 1))
         parts = [places[start : start + size] for start in range(0, len(places), size)]
-        answers = await asyncio.gather(*(self._read_items(plan, catalogue, part) for part in parts))
+        if len(parts) == 1:
+            answers = [await self._read_items(plan, catalogue, places)]
+        else:
+            answers = await asyncio.gather(*(self._read_part(plan, catalogue, part) for part in parts))
         for part, answer in zip(parts, answers, strict=True):
             self.rows.add(part, answer)
         seen = [s for part, answer in zip(parts, answers, strict=True) for s in self._seen(part, answer)]
         return np.concatenate(seen) if seen else places[:0]
+
+    async def _read_part(self, plan: ReadPlan, catalogue: Catalogue, places: Places) -> Answer:
+        with hop.stage(names.PART, beside=True):
+            return await self._read_items(plan, catalogue, places)
 
     async def _read_items(self, plan: ReadPlan, catalogue: Catalogue, places: Places) -> Answer:
         ids: dict[str, Sequence[str]] = {self._item.join_key: catalogue.id_texts(places)}

@@ -8,19 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from recsvc.online.answer import Answer, Column
-from recsvc.registry.placement import CandidateSource, Nearest, Placement, Popular, SimilarToRecent
+from recsvc.registry.placement import Nearest, Placement, Popular, SimilarToRecent
 from recsvc.registry.types import Kind
 
 
-def references(placement: Placement, sources: Sequence[CandidateSource]) -> tuple[str, ...]:
-    """Return the features of the user that a placement needs before it asks ``sources`` of its own."""
+def references(placement: Placement) -> tuple[str, ...]:
+    """Return the features of the user that a placement needs before it asks its sources."""
     named: list[str | None] = [] if placement.allow_seen else [*placement.seen]
-    for source in sources:
+    for source in placement.sources:
         if isinstance(source, Nearest):
-            named.append(source.query)
+            named.append(source.query if isinstance(source.query, str) else source.query.recent)
         elif isinstance(source, SimilarToRecent | Popular):
             named.append(source.recent)
     return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def is_direction(vector: npt.NDArray[np.float32]) -> bool:
+    """Say whether a vector says what is near it: all of its components are numbers, and not all are zero."""
+    return bool(np.isfinite(vector).all() and vector.any())
 
 
 class UserFacts:
@@ -33,12 +38,12 @@ class UserFacts:
         return f"UserFacts({', '.join(self._columns) or 'nothing'})"
 
     def vector(self, reference: str) -> npt.NDArray[np.float32] | None:
-        """Return a vector; None where there is none, or it is no direction: zeros, or a component that is no number."""
+        """Return a vector; None where there is none, or it is no direction."""
         column = self._known(reference)
         if column is None or column.type.kind is not Kind.VECTOR:
             return None
         vector: npt.NDArray[np.float32] = column.values[0]
-        return vector if np.isfinite(vector).all() and vector.any() else None
+        return vector if is_direction(vector) else None
 
     def items(self, reference: str | None) -> list[str]:
         """Return the ids in a list feature, in its order."""

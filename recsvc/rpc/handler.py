@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final, NoReturn, TypeVar
@@ -20,10 +21,13 @@ from recsvc.rpc.errors import DETAILS_KEY, status_of
 from recsvc.telemetry import calls as seen
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry import names
+from recsvc.telemetry.repeats import Repeats
 from recsvc.telemetry.series import Histogram
 
 log = logging.getLogger(__name__)
 
+_BUG_LINES_S: Final = 10.0
+"""Every call may meet the same bug, and a traceback for each would slow down those that do not."""
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
 _QUIET_TURNS: Final = 10
 """A quiet time is that many short ones in a row: on a busy machine the loop may sleep through one long one."""
@@ -115,6 +119,7 @@ class Handlers:
         self._measured = measured
         self._default_s = default_deadline_s
         self._margin_s = margin_s
+        self._bugs = Repeats(time.monotonic, _BUG_LINES_S)
 
     def __repr__(self) -> str:
         return f"Handlers({self._calls!r})"
@@ -144,7 +149,7 @@ class Handlers:
                 replies.record(len(reply))
                 return reply  # noqa: TRY300  # nothing after it can fail
             except Exception as error:  # noqa: BLE001  # whatever it is, gRPC would send its text (cancellation is none)
-                code, text, details = status_of(_for_callers(error))
+                code, text, details = status_of(self._for_callers(error))
                 outcome = code.name
                 await context.abort(code, text, ((DETAILS_KEY, details),))
             except asyncio.CancelledError:
@@ -167,6 +172,14 @@ class Handlers:
         if self._calls.phase is Phase.HOLDING:
             await self._calls.hold(time_left)
         raise DrainingError("this server is stopping, ask another one")
+
+    def _for_callers(self, error: Exception) -> RecsvcError:
+        """Return what a caller is told: an error meant for callers as it is, of any other only that there was one."""
+        if isinstance(error, RecsvcError) and error.kind is not Kind.INTERNAL:
+            return error
+        if count := self._bugs.due(type(error).__qualname__, _place_of(error)):
+            log.error("a call failed for a reason nobody thought of (%d so far)", count, exc_info=error)
+        return RecsvcError("internal error")
 
 
 def _refuse_malformed() -> NoReturn:
@@ -206,9 +219,7 @@ def _deserializer(request_class: type[_M], arrival: _Arrival, sizes: Histogram) 
     return deserialize
 
 
-def _for_callers(error: Exception) -> RecsvcError:
-    """Return what a caller is told: an error meant for callers as it is, of any other only that there was one."""
-    if isinstance(error, RecsvcError) and error.kind is not Kind.INTERNAL:
-        return error
-    log.error("a call failed for a reason nobody thought of", exc_info=error)
-    return RecsvcError("internal error")
+def _place_of(error: Exception) -> str:
+    """Return the file and line that an error, which was caught, was raised in."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{frame.f_code.co_filename}:{line}"

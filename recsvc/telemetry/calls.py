@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry import names
-from recsvc.telemetry.hop import CURRENT, SHORT_S, CallHop, Hop, Kind, Place
+from recsvc.telemetry.hop import COMMANDS, CURRENT, SHORT_S, CallHop, Hop, Kind, Place
 from recsvc.telemetry.series import Example, Histogram
 from recsvc.telemetry.trace_context import PROPAGATORS, Carrier, Sampling, carrier_of, parent_of
 
@@ -75,6 +75,12 @@ class Tracing:
             found = found._replace(traceparent=None, tracestate=None)
         return found if "baggage" in self._propagates else found._replace(baggage=None)
 
+    def wants_late(self, call: CallHop, code: str, seconds: float) -> bool:
+        """Say whether an unsampled call is to leave a late span; calls of no method would use up those of others."""
+        if not self.sampling.late or call.method == names.OTHER_METHOD:
+            return False
+        return code in ERRORS or bool(call.degraded) or seconds >= self.late_s
+
     def may_be_late(self, now: float) -> bool:
         """Say whether one more late span fits this second."""
         if int(now) != self._second:
@@ -123,8 +129,8 @@ class Calls:
         return call
 
     def end(self, call: CallHop, code: str) -> None:
-        """End a call that was answered with this status code; the last that it did was to encode the answer."""
-        call.lap(names.ENCODE)
+        """End a call that was answered with this status code; the last that it did, if it did all, was to encode."""
+        call.lap(names.ENCODE if code == OK else names.UNFINISHED)
         call.ended = call.mark
         seconds = call.mark - call.began
         duration = self._durations.get((call.method, code)) or self._duration(call.method, code)
@@ -150,7 +156,7 @@ class Calls:
             tracing.spans.call(call)
             call.hops = []  # they have the call, so it lets go of them
             duration.exemplify(Example(seconds, time.time_ns(), call.trace_id, call.id))
-        elif code in ERRORS or call.degraded or seconds >= tracing.late_s:
+        elif tracing.wants_late(call, code, seconds):
             self._end_late(call, code, tracing)
 
     def command(self, hop: Hop) -> None:
@@ -185,6 +191,8 @@ def _describe(call: CallHop, code: str, tracing: Tracing) -> None:
     attributes[names.RPC_METHOD] = call.method
     attributes[names.RPC_STATUS] = code
     attributes.update(tracing.address)
+    if call.dropped:
+        attributes[names.DROPPED_HOPS] = call.dropped
     if call.degraded:
         attributes[names.DEGRADED] = tuple(map(" ".join, call.degraded))
     if code in ERRORS:
@@ -201,7 +209,7 @@ class StorePlace(NamedTuple):
 class Command:
     """One command, or several in one write, while it is under way: its duration is counted, and it may be a span.
 
-    It is a span where the hop that it is sent for is sampled; where that waits for a fetch, it links to the span.
+    It is a span where the hop that it is sent for is sampled; those who wait for a fetch link to it by COMMANDS.
     """
 
     __slots__ = ("_began", "_calls", "_hop", "_labels")
@@ -223,8 +231,8 @@ class Command:
                 made.attributes[names.DB_BATCH] = count
             if waited_s >= SHORT_S:
                 made.attributes[names.POOL_WAIT] = round(waited_s * 1e6, 1)
-            if outer.name == names.WAIT:
-                outer.links.append(Place(outer.call.trace_id, made.id))
+            if (noted := COMMANDS.get()) is not None:
+                noted.append(Place(outer.call.trace_id, made.id))
 
     def __repr__(self) -> str:
         return f"Command({self._labels})"

@@ -52,6 +52,9 @@ class Place(NamedTuple):
     span_id: int
 
 
+_NO_LAP: Final = (0.0, "")
+
+
 class Event(NamedTuple):
     """Something that happened at a moment."""
 
@@ -63,7 +66,8 @@ class Event(NamedTuple):
 class Hop:
     """One hop. ``attributes``, ``events`` and ``links`` are those of its span.
 
-    ``mark``: when its last lap ended; ``shown``: up to when its laps are spans.
+    ``mark``: when its last lap ended; ``shown``: up to when its laps are spans; ``longest``: of those since then, in s,
+    with its name.
     """
 
     __slots__ = (
@@ -76,6 +80,7 @@ class Hop:
         "id",
         "kind",
         "links",
+        "longest",
         "mark",
         "name",
         "parent",
@@ -87,6 +92,7 @@ class Hop:
         self.name = name
         self.kind = kind
         self.began = self.mark = self.shown = began
+        self.longest: tuple[float, str] = _NO_LAP
         self.ended: float | None = None
         self.id = _ids.getrandbits(64)
         self.parent = parent
@@ -112,34 +118,61 @@ class Hop:
         self.mark = now = call.clock()
         call.laps.append((name, now - began))
         if call.sampled:
-            # Short ones in a row are part of the one that makes them long enough to see.
-            if now - self.shown < SHORT_S:
-                self.tell(name, now - began)
-            else:
-                call.keep(Hop(call, name, self.shown, self.id), now)
-                self.shown = now
+            self._show(name, now - began, now)
+
+    def _show(self, name: str, took: float, now: float) -> None:
+        """Make a span of a lap, once it and those before it are long enough to be seen: by the name of the longest."""
+        longest_s, longest = self.longest
+        if now - self.shown < SHORT_S:
+            self.tell(name, took)
+            if took > longest_s:
+                self.longest = took, name
+            return
+        if took < longest_s:
+            self.tell(longest, -longest_s)
+            self.tell(name, took)
+            name = longest
+        self.call.keep(Hop(self.call, name, self.shown, self.id), now)
+        self.begin_at(now)
+
+    def begin_at(self, now: float) -> None:
+        """Let the next lap begin ``now``."""
+        self.mark = self.shown = now
+        self.longest = _NO_LAP
 
     def tell(self, name: str, seconds: float) -> None:
         """Say in an attribute how long a hop took that is no span; those of one name add up."""
         key = HOP_US.replace("*", name.removeprefix("recsvc."))
         before = self.attributes.get(key, 0.0)
-        self.attributes[key] = round((before if isinstance(before, float) else 0.0) + seconds * 1e6, 1)
+        self.attributes[key] = took = round((before if isinstance(before, float) else 0.0) + seconds * 1e6, 1)
+        if seconds < 0 and not took:
+            del self.attributes[key]
+
+    def add(self, name: str, count: int) -> None:
+        """Count in an attribute: what is done in several steps adds up."""
+        before = self.attributes.get(name, 0)
+        self.attributes[name] = (before if isinstance(before, int) else 0) + count
 
     def open(self, name: str) -> Hop | None:
         """Return a hop that begins where the last lap ended; None where the call is not sampled."""
-        self.shown = self.mark
+        self.begin_at(self.mark)
         return Hop(self.call, name, self.mark, self.id) if self.call.sampled else None
 
-    def close(self, made: Hop | None, name: str, *, follows: bool = True) -> None:
-        """End what was opened here; ``follows``: the next lap begins where it ends."""
+    def close(
+        self, made: Hop | None, name: str, began: float, *, ended: float | None = None, follows: bool = True
+    ) -> None:
+        """End what was opened here and ``began`` then; ``follows``: the next lap begins where it ends.
+
+        ``ended``: when that was, where it was before now.
+        """
         call = self.call
         call.is_hit = False
-        now = call.clock()
-        call.laps.append((name, now - (self.mark if made is None else made.began)))
+        now = call.clock() if ended is None else ended
+        call.laps.append((name, now - began))
         if made is not None:
             call.keep(made, now)
         if follows:
-            self.mark = self.shown = now
+            self.begin_at(max(self.mark, now))
 
     def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
         """Say that something has happened."""
@@ -148,7 +181,10 @@ class Hop:
 
 
 class CallHop(Hop):
-    """A call: its hop is the server's span. ``carrier`` and ``came_from`` say whose trace it continues."""
+    """A call: its hop is the server's span. ``carrier`` and ``came_from`` say whose trace it continues.
+
+    ``dropped``: hops that are no spans, for there were too many.
+    """
 
     __slots__ = (
         "_offset",
@@ -156,6 +192,7 @@ class CallHop(Hop):
         "carrier",
         "clock",
         "degraded",
+        "dropped",
         "hops",
         "is_hit",
         "laps",
@@ -184,6 +221,7 @@ class CallHop(Hop):
         self.carrier = carrier
         self.laps: list[tuple[str, float]] = []
         self.hops: list[Hop] = []
+        self.dropped = 0
         self.degraded: dict[tuple[str, str], None] = {}
         """What did not work: reason, and of what."""
         self._offset: int | None = None
@@ -218,6 +256,8 @@ class CallHop(Hop):
         hop.ended = now
         if len(self.hops) < HOPS_KEPT:
             self.hops.append(hop)
+        else:
+            self.dropped += 1
 
 
 def wall_offset() -> int:
@@ -231,6 +271,8 @@ def wall_offset() -> int:
 
 
 CURRENT: Final[ContextVar[Hop | None]] = ContextVar("recsvc_hop", default=None)
+COMMANDS: Final[ContextVar[list[Place] | None]] = ContextVar("recsvc_commands", default=None)
+"""Where the commands of a fetch are noted, for the links of all that wait for it; None where no fetch is made."""
 
 
 def lap(name: str) -> None:
@@ -244,7 +286,7 @@ def resume() -> None:
     """Let the next lap begin now: what was done since the last one was told by hops of its own."""
     hop = CURRENT.get()
     if hop is not None:
-        hop.mark = hop.shown = hop.call.clock()
+        hop.begin_at(hop.call.clock())
 
 
 def sampled() -> Hop | None:
@@ -277,13 +319,14 @@ def stage(name: str, *, beside: bool = False) -> Iterator[Hop | None]:
     if outer is None:
         yield None
         return
+    began = outer.mark
     inner = outer.open(name)
     token = CURRENT.set(inner if inner is not None else _unsampled(outer))
     try:
         yield inner
     finally:
         CURRENT.reset(token)
-        outer.close(inner, name, follows=not beside)
+        outer.close(inner, name, began, follows=not beside)
 
 
 def _unsampled(outer: Hop) -> Hop:

@@ -1,7 +1,7 @@
 """Log lines: JSON with the trace and span that they belong to, or text for a terminal; never a secret.
 
 Our modules log with the standard library; structlog renders. Redaction goes by type: a value that is a Secret, or
-bytes (rows, keys), never shows; of URLs the login is cut out.
+bytes (rows, keys), never shows, nor do bytes in the text of an exception; of URLs the login is cut out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from recsvc.secret import Secret
 from recsvc.telemetry.hop import CURRENT
 
 _LOGIN: Final = re.compile(r"(?<=://)[^\s\"'<>]*@")
+_BYTES: Final = re.compile(r"""(?<!\w)b(?:'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)")""")
+"""As repr() writes them."""
+_ESCAPED: Final = re.compile(r"\\(?:x[0-9a-f]{2}|.)")
 
 
 class _Redacted(logging.Filter):
@@ -36,8 +39,16 @@ def _shown(value: object) -> object:
     if isinstance(value, Secret):
         return "[redacted]"
     if isinstance(value, bytes | bytearray | memoryview):
-        return f"[{len(value)} bytes]"
+        return _bytes(len(value))
     return value
+
+
+def _bytes(count: int) -> str:
+    return f"[{count} bytes]"
+
+
+def _shown_bytes(found: re.Match[str]) -> str:
+    return _bytes(len(_ESCAPED.sub(".", found[1] or found[2] or "")))
 
 
 def _with_trace(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -48,11 +59,11 @@ def _with_trace(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMa
     return line
 
 
-def _without_logins(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Cut logins out of URLs, also in the texts of exceptions."""
+def _redacted(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take out of texts, also those of exceptions, what must not show: bytes, and logins in URLs."""
     for key in ("event", "exception"):
         if isinstance(text := line.get(key), str):
-            line[key] = _LOGIN.sub("***@", text)
+            line[key] = _LOGIN.sub("***@", _BYTES.sub(_shown_bytes, text))
     return line
 
 
@@ -68,7 +79,7 @@ def formatter(*, as_json: bool, colors: bool = False) -> logging.Formatter:
     if not as_json:
         last = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
     chain: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    chain += [structlog.processors.format_exc_info, _without_logins, last]
+    chain += [structlog.processors.format_exc_info, _redacted, last]
     return structlog.stdlib.ProcessorFormatter(processors=chain, foreign_pre_chain=before)
 
 

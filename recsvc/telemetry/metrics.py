@@ -23,6 +23,8 @@ AGES: Final = (
     1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 10_800.0, 21_600.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0,
     2_592_000.0,
 )  # fmt: skip
+LATE: Final = 1.25
+"""Rows so many times as old as promised have missed an update; once as old may just wait for theirs."""
 
 INSTRUMENTS: list[Instrument] = []
 
@@ -95,6 +97,9 @@ ROWS_DEFAULTED: Final = _counter(
 ROWS_STALE: Final = _counter("recsvc.rows.stale", "{row}", "rows in answers from stale copies", names.VIEW)
 ROW_AGE: Final = _histogram(
     "recsvc.rows.age", "s", "answer time less event time, of one row of each view and answer", AGES, names.VIEW
+)
+ROWS_LATE: Final = _counter(
+    "recsvc.rows.late", "{row}", f"of the rows in recsvc.rows.age those over {LATE:g} × as old as promised", names.VIEW
 )
 FRESHNESS: Final = _gauge("recsvc.view.freshness", "s", "the promised interval between updates", names.VIEW)
 CORRUPT: Final = _counter("recsvc.rows.corrupt", "{row}", "corrupt rows", names.VIEW)

@@ -42,15 +42,21 @@ PLAN: Final = _span("recsvc.plan", "message to read plan and keys")
 LOOKUP: Final = _span("recsvc.cache.lookup", "copies looked up")
 WAIT: Final = _span("recsvc.fetch.wait", "from when this call began to wait for the store to when it had its rows")
 FALLBACK: Final = _span("recsvc.fallback", "stale copies put in the place of what could not be read")
-DECODE: Final = _span("recsvc.decode", "rows to columns")
+DECODE: Final = _span("recsvc.decode", "rows to columns, from when they were there: a busy event loop shows here")
 COMPUTE: Final = _span("recsvc.compute", "on-demand features")
 ENCODE: Final = _span("recsvc.encode", "answer to bytes")
+UNFINISHED: Final = _span(
+    "recsvc.unfinished", "what a call was at when it ended without an answer: refused, failed, cancelled or too late"
+)
 TURN: Final = _span("recsvc.recommend.turn", "waiting for one of the turns of the placement")
 QUERY: Final = _span("recsvc.recommend.query", "what is known of the user: query vector, recent and seen items")
 MASK: Final = _span("recsvc.recommend.mask", "which items may come")
 SOURCE: Final = _span("recsvc.recommend.source", "one candidate source; they run side by side")
 MERGE: Final = _span("recsvc.recommend.merge", "candidates of all sources to one list")
 FEATURES: Final = _span("recsvc.recommend.features", "features of the candidates, through the same chain as any read")
+PART: Final = _span(
+    "recsvc.recommend.part", "of some candidates, where one read may not have all; parts are read side by side"
+)
 RANK: Final = _span("recsvc.recommend.rank", "the model's scores, and boosts")
 RERANK: Final = _span("recsvc.recommend.rerank", "diversity, caps, quotas and pins; filling")
 LATE: Final = _span(
@@ -104,11 +110,16 @@ COUNT: Final = _attribute("recsvc.count", "of how many rows")
 BEFORE: Final = _attribute("recsvc.breaker.before", "state before the change")
 AFTER: Final = _attribute("recsvc.breaker.after", "state after the change")
 NODE: Final = _attribute("recsvc.node", "the store, or a node of it: HOST:PORT")
+DROPPED_HOPS: Final = _attribute(
+    "recsvc.dropped_hops_count", "hops of the call that are no spans, because there were more than 200"
+)
 REASON: Final = _attribute("recsvc.reason", "why")
 RESULT: Final = _attribute("recsvc.result", "what came of it")
 HOP: Final = _attribute("recsvc.hop", "name of a span above")
 ENTITY: Final = _attribute("recsvc.entity.*", "by join key: keyed hash of the id, where --id-hash-key is set")
-BAGGAGE: Final = _attribute("recsvc.baggage.*", "entries of the caller's baggage that --trace-baggage names")
+BAGGAGE: Final = _attribute(
+    "recsvc.baggage.*", "entries of the caller's baggage that --trace-baggage names; none in `recsvc.late`"
+)
 HOP_US: Final = _attribute(
     "recsvc.us.*", "by hop: what took less than 20 µs and is no span; in `recsvc.late` every hop"
 )

@@ -29,6 +29,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 
 from recsvc.telemetry.metrics import INSTRUMENTS, Metrics
+from recsvc.telemetry.rejections import Rejections
 from recsvc.telemetry.series import Distribution, Instrument, Kind, Labels, Point
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,12 @@ SCOPE: Final = "recsvc"
 
 
 class WithHistograms(MetricExporter):
-    """Exports through ``inner`` what a reader has collected, and our histograms."""
+    """Exports through ``inner`` what a reader has collected, and our histograms.
 
-    def __init__(self, inner: MetricExporter, metrics: Metrics) -> None:
+    ``rejections``: what its collector answers.
+    """
+
+    def __init__(self, inner: MetricExporter, metrics: Metrics, rejections: Rejections) -> None:
         # As the reader asks for it: the SDK has no public name for what an exporter prefers.
         preferred: Mapping[type, AggregationTemporality] = inner._preferred_temporality or {}  # noqa: SLF001
         super().__init__(dict(preferred), inner._preferred_aggregation)  # noqa: SLF001
@@ -47,6 +51,7 @@ class WithHistograms(MetricExporter):
         self._metrics = metrics
         self._temporality = preferred.get(SdkHistogram, AggregationTemporality.CUMULATIVE)
         self._exemplars = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", "").strip().lower() != "always_off"
+        self._rejections = rejections
         self._works = True
         self._began = time.time_ns()
         self._before: dict[tuple[str, Labels], Distribution] = {}
@@ -77,10 +82,13 @@ class WithHistograms(MetricExporter):
         except Exception as error:  # whatever it is, it is told below, and tried again
             result = MetricExportResult.FAILURE
             log.debug("metrics could not be exported", exc_info=error)
-        works = result is MetricExportResult.SUCCESS
+        rejected = self._rejections.take()
+        taken = result is MetricExportResult.SUCCESS
+        works = taken and not rejected
         if works != self._works:
             self._works = works
-            log.warning("metrics: %s", "they are taken again" if works else "nobody takes them")
+            failed = f"{rejected} points were rejected" if taken else "nobody takes them"
+            log.warning("metrics: %s", "they are taken again" if works else failed)
         return result
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -128,9 +136,11 @@ class WithHistograms(MetricExporter):
         )
 
 
-def provider(metrics: Metrics, exporters: Iterable[MetricExporter], resource: Resource) -> MeterProvider:
+def provider(
+    metrics: Metrics, exporters: Iterable[tuple[MetricExporter, Rejections]], resource: Resource
+) -> MeterProvider:
     """Return what exports all metrics, as often as OTEL_METRIC_EXPORT_INTERVAL says."""
-    readers = [PeriodicExportingMetricReader(WithHistograms(exporter, metrics)) for exporter in exporters]
+    readers = [PeriodicExportingMetricReader(WithHistograms(to, metrics, rejections)) for to, rejections in exporters]
     made = MeterProvider(readers, resource, shutdown_on_exit=False)
     meter = made.get_meter(SCOPE)
     create = {

@@ -16,6 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, SpanFlags, Status
 
 from recsvc.telemetry.hop import Attribute, Hop, Kind
+from recsvc.telemetry.rejections import NotingClient, Rejections
 from recsvc.telemetry.spans import Readable, SpanRecord
 
 PAIRS_KEPT: Final = 4_096
@@ -112,11 +113,16 @@ def _value(value: Attribute) -> AnyValue:
 
 
 class RecordExporter(OTLPSpanExporter):
-    """The SDK's exporter over gRPC, for records."""
+    """The SDK's exporter over gRPC, for records; what its collector answers is noted."""
 
-    def __init__(self, encoder: SpanEncoder) -> None:
-        super().__init__()
+    def __init__(self, encoder: SpanEncoder, rejections: Rejections, **options: Any) -> None:  # noqa: ANN401  # the SDK's
         self._encoder = encoder
+        self._rejections = rejections
+        super().__init__(**options)
+
+    def _initialize_channel_and_stub(self) -> None:
+        super()._initialize_channel_and_stub()  # type: ignore[no-untyped-call]  # the SDK's
+        self._client = NotingClient(self._client, self._rejections)  # type: ignore[assignment]  # a stub
 
     def _translate_data(self, data: Any) -> ExportTraceServiceRequest:  # noqa: ANN401  # of records, where the SDK has spans
         return self._encoder.request(data)

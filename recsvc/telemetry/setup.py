@@ -9,40 +9,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
+from grpc import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetrics
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from recsvc.telemetry import names
+from recsvc.telemetry import names, variables
 from recsvc.telemetry.calls import Calls, Tracing
 from recsvc.telemetry.metrics import SPANS_WAITING, Metrics
 from recsvc.telemetry.otlp_metrics import SCOPE, provider
 from recsvc.telemetry.otlp_spans import RecordExporter, SpanEncoder
 from recsvc.telemetry.prometheus import MetricsPage
+from recsvc.telemetry.rejections import NotedMetrics, Rejections
 from recsvc.telemetry.span_queue import SpanQueue, ToAll
 from recsvc.telemetry.spans import Readable
-from recsvc.telemetry.trace_context import PROPAGATORS, sampling_of
+from recsvc.telemetry.trace_context import sampling_of
 
 log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 3.0
 """How long the last spans and metrics may take to be exported when the server ends."""
-PAGE_PORT: Final = "9464"
-"""Of the page for Prometheus where OTEL_METRICS_EXPORTER asks for it: OpenTelemetry's default."""
-PROTOCOLS: Final = ("grpc", "http/protobuf")
+_COMPRESSIONS: Final = {"none": Compression.NoCompression, "gzip": Compression.Gzip}
+WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # what others listen on
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,15 @@ class Telemetry:
 
     def __init__(self, wishes: Wishes, *, random: Random) -> None:
         environment = os.environ  # the SDK reads the same
+        variables.drop_empty(environment)
         off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-        _check(environment)
+        variables.check(environment)
+        level = variables.log_level(environment)
         self.metrics = Metrics(enabled=wishes.metrics)
         self._resource = _resource(wishes.version)
-        spans = [] if off else _exporters(environment, "TRACES", ("otlp", "console", "none"))
-        wanted = [] if off else _exporters(environment, "METRICS", ("otlp", "console", "prometheus", "none"))
+        spans = [] if off else variables.exporters(environment, "TRACES", ("otlp", "console", "none"))
+        known = ("otlp", "console", "prometheus", "none")
+        wanted = [] if off else variables.exporters(environment, "METRICS", known)
         self._queues: list[SpanQueue] = []
         tracing = None
         if spans:
@@ -82,7 +88,7 @@ class Telemetry:
                 late_s=wishes.late_s,
                 late_per_s=wishes.late_per_s,
                 random=random,
-                propagates=_propagators(environment),
+                propagates=variables.propagators(environment),
             )
         self.tracing = tracing
         self.metrics[SPANS_WAITING].observe(lambda: [((), sum(queue.waiting for queue in self._queues))])
@@ -91,10 +97,9 @@ class Telemetry:
         pushed = [_metric_exporter(name, environment) for name in wanted if name != "prometheus"]
         if pushed and wishes.metrics:
             self._provider = provider(self.metrics, pushed, self._resource)
-        page = wishes.page or (_page_of(environment) if "prometheus" in wanted else "")
+        page = wishes.page or (variables.page(environment) if "prometheus" in wanted else "")
         self._page = self._open_page(page) if page and wishes.metrics else None
-        # A line for every batch that is lost, where ours say it once, and lines with what callers sent.
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        logging.getLogger("opentelemetry").setLevel(level)
 
     def __repr__(self) -> str:
         return f"Telemetry({self.metrics!r}, {self._queues}, {self._page!r})"
@@ -105,10 +110,12 @@ class Telemetry:
         return "" if self._page is None else self._page.address
 
     def serves(self, address: str) -> None:
-        """Say in spans where this server is."""
+        """Say in spans where this server is; one that listens on every address of its host is known by its name."""
         if self.tracing is not None:
             host, _, port = address.rpartition(":")
-            self.tracing.address = {names.SERVER_ADDRESS: host, names.SERVER_PORT: int(port)}
+            host = host.strip("[]")
+            where = socket.gethostname() if host in WILDCARDS else host
+            self.tracing.address = {names.SERVER_ADDRESS: where, names.SERVER_PORT: int(port)}
 
     async def close(self, grace_s: float = CLOSE_S) -> None:
         """Export what waits, for up to ``grace_s``, and end. It blocks in a thread of its own, off the event loop."""
@@ -124,11 +131,16 @@ class Telemetry:
 
     def _queue(self, name: str, readable: Readable, wishes: Wishes) -> SpanQueue:
         """Return what spans go to an exporter through."""
-        if name == "otlp" and _protocol(os.environ, "TRACES") == "grpc":
-            exporter = RecordExporter(SpanEncoder(readable))
-            return SpanQueue(exporter, self.metrics, name=name, baggage=_listed(wishes.baggage))
-        others: SpanExporter = ConsoleSpanExporter() if name == "console" else HttpSpans()
-        return SpanQueue(others, self.metrics, name=name, readable=readable, baggage=_listed(wishes.baggage))
+        rejections, baggage = Rejections(), variables.listed(wishes.baggage)
+        exporter, takes_records = _span_exporter(name, os.environ, readable, rejections)
+        return SpanQueue(
+            exporter,
+            self.metrics,
+            name=name,
+            readable=None if takes_records else readable,
+            baggage=baggage,
+            rejections=rejections,
+        )
 
     def _open_page(self, address: str) -> MetricsPage:
         host, _, port = address.rpartition(":")
@@ -165,64 +177,23 @@ def _resource(version: str) -> Resource:
     return Resource(ours).merge(found)
 
 
-def _check(environment: Mapping[str, str]) -> None:
-    """Raise ValueError for what the variables ask for and nobody here does."""
-    for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"):
-        if environment.get(name, "").strip():
-            raise ValueError(f"{name}: files of configuration are not read; say it by variables")
-    logs = environment.get("OTEL_LOGS_EXPORTER", "").strip().lower()
-    if logs not in {"", "none"}:
-        raise ValueError(f"OTEL_LOGS_EXPORTER: {logs!r} is not exported to, logs go to stderr as JSON; write none")
-
-
-def _exporters(environment: Mapping[str, str], signal: str, known: Sequence[str]) -> list[str]:
-    """Return the names of exporters that are wanted of a signal."""
-    variable = f"OTEL_{signal}_EXPORTER"
-    text = environment.get(variable, "").strip().lower()
-    if not text:
-        endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-        return ["otlp"] if any(environment.get(name, "").strip() for name in endpoints) else []
-    wanted = list(dict.fromkeys(_listed(text)))
-    for name in wanted:
-        if name not in known:
-            raise ValueError(f"{variable}: there is no exporter {name!r} here; there are {', '.join(known)}")
-    return [name for name in wanted if name != "none"]
-
-
-def _protocol(environment: Mapping[str, str], signal: str) -> str:
-    for variable in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        text = environment.get(variable, "").strip().lower()
-        if text:
-            if text not in PROTOCOLS:
-                raise ValueError(f"{variable}: {text!r} is not spoken here; {' and '.join(PROTOCOLS)} are")
-            return text
-    return PROTOCOLS[0]
-
-
-def _metric_exporter(name: str, environment: Mapping[str, str]) -> MetricExporter:
+def _span_exporter(
+    name: str, environment: Mapping[str, str], readable: Readable, rejections: Rejections
+) -> tuple[SpanExporter, bool]:
+    """Return an exporter, and whether it takes records."""
     if name == "console":
-        return ConsoleMetricExporter()
-    return GrpcMetrics() if _protocol(environment, "METRICS") == "grpc" else HttpMetrics()
+        return ConsoleSpanExporter(), False
+    compression = variables.compression(environment, "TRACES")
+    if variables.protocol(environment, "TRACES") == "grpc":
+        return RecordExporter(SpanEncoder(readable), rejections, compression=_COMPRESSIONS[compression]), True
+    return HttpSpans(session=rejections.session(ExportTraceServiceResponse)), False
 
 
-def _page_of(environment: Mapping[str, str]) -> str:
-    host = environment.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "localhost"
-    return f"{host}:{environment.get('OTEL_EXPORTER_PROMETHEUS_PORT', '').strip() or PAGE_PORT}"
-
-
-def _propagators(environment: Mapping[str, str]) -> frozenset[str]:
-    """Return in which headers a caller's trace comes."""
-    text = environment.get("OTEL_PROPAGATORS", "").strip().lower()
-    if not text:
-        return PROPAGATORS
-    wanted = frozenset(_listed(text)) - {"none"}
-    if not wanted <= PROPAGATORS:
-        others = ", ".join(sorted(wanted - PROPAGATORS))
-        raise ValueError(
-            f"OTEL_PROPAGATORS: there is no {others} here; there are {', '.join(sorted(PROPAGATORS))}, none"
-        )
-    return wanted
-
-
-def _listed(text: str) -> Iterator[str]:
-    return (part.strip() for part in text.split(",") if part.strip())
+def _metric_exporter(name: str, environment: Mapping[str, str]) -> tuple[MetricExporter, Rejections]:
+    rejections = Rejections()
+    if name == "console":
+        return ConsoleMetricExporter(), rejections
+    compression = variables.compression(environment, "METRICS")
+    if variables.protocol(environment, "METRICS") == "grpc":
+        return NotedMetrics(rejections, compression=_COMPRESSIONS[compression]), rejections
+    return HttpMetrics(session=rejections.session(ExportMetricsServiceResponse)), rejections

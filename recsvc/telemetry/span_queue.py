@@ -5,32 +5,32 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry.hop import CallHop, Hop
+from recsvc.telemetry.rejections import Rejections
 from recsvc.telemetry.spans import Readable, SpanRecord, of_call, of_command
+from recsvc.telemetry.variables import batching
 
 log = logging.getLogger(__name__)
-
-QUEUE: Final = 16_384
-"""Spans that wait, where OTEL_BSP_MAX_QUEUE_SIZE does not say: some 30 MB. The SDK's 2,048 are a tenth of a second."""
-DELAY_MS: Final = 1_000.0
-"""How long they gather, where OTEL_BSP_SCHEDULE_DELAY does not say."""
 
 
 class _Counted(SpanExporter):
     """Exports records through ``inner``; counts what it took, and says when that changes. Runs in a thread of its own.
 
-    ``readable`` makes spans of them where ``inner`` takes no others.
+    ``readable`` makes spans of them where ``inner`` takes no others. ``rejections``: what its collector answers.
     """
 
-    def __init__(self, inner: SpanExporter, metrics: m.Metrics, name: str, readable: Readable | None) -> None:
+    def __init__(
+        self, inner: SpanExporter, metrics: m.Metrics, name: str, readable: Readable | None, rejections: Rejections
+    ) -> None:
         self.taken = 0
         self._inner = inner
+        self._rejections = rejections
         self._readable = readable
         self._name = name
         self._counts = {result: metrics[m.SPANS].count(result) for result in ("exported", "failed")}
@@ -48,11 +48,14 @@ class _Counted(SpanExporter):
             result = SpanExportResult.FAILURE
             if self._works:
                 log.exception("traces: spans could not be exported")
-        works = result is SpanExportResult.SUCCESS
-        self._counts["exported" if works else "failed"].add(len(spans))
-        if works != self._works:
-            self._works = works
-            log.warning("traces: %s %s", self._name, "takes spans again" if works else "takes no spans, they are lost")
+        rejected = self._rejections.take()
+        lost = rejected if result is SpanExportResult.SUCCESS else len(spans)
+        self._counts["exported"].add(len(spans) - lost)
+        self._counts["failed"].add(lost)
+        if self._works != (not lost):
+            self._works = not lost
+            what = "takes spans again" if not lost else "takes no spans" if lost == len(spans) else "rejects some spans"
+            log.warning("traces: %s %s%s", self._name, what, ", they are lost" if lost else "")
         return result
 
     def shutdown(self) -> None:
@@ -68,10 +71,10 @@ class SpanQueue:
     """Hands records of spans to one exporter, as far as there is room; see Spans.
 
     ``readable``: for an exporter of the SDK, which takes no records. ``baggage``: which entries of the caller's become
-    attributes.
+    attributes. ``rejections``: what the exporter's collector answers, where that is noted.
     """
 
-    def __init__(  # by their names
+    def __init__(  # noqa: PLR0913  # by their names
         self,
         exporter: SpanExporter,
         metrics: m.Metrics,
@@ -79,15 +82,17 @@ class SpanQueue:
         name: str,
         readable: Readable | None = None,
         baggage: Iterable[str] = (),
+        rejections: Rejections | None = None,
     ) -> None:
         self._baggage = frozenset(baggage)
         self._limits = SpanLimits()  # as the variables have them
         self._dropped = metrics[m.SPANS].count("dropped")
-        self._room = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") or QUEUE)
-        delay_ms = float(os.environ.get("OTEL_BSP_SCHEDULE_DELAY") or DELAY_MS)
-        self._exporter = _Counted(exporter, metrics, name, readable)
+        self._room, batch, delay_ms = batching(os.environ)
+        self._exporter = _Counted(exporter, metrics, name, readable, rejections or Rejections())
         self._given = 0
-        self._processor = BatchSpanProcessor(self._exporter, max_queue_size=self._room, schedule_delay_millis=delay_ms)
+        self._processor = BatchSpanProcessor(
+            self._exporter, max_queue_size=self._room, schedule_delay_millis=delay_ms, max_export_batch_size=batch
+        )
 
     def __repr__(self) -> str:
         return f"SpanQueue({self._exporter!r}, {self.waiting} of {self._room} wait)"

@@ -72,7 +72,7 @@ def of_call(call: CallHop, baggage: frozenset[str], limits: SpanLimits) -> list[
 
     ``baggage``: which entries of the caller's become attributes. ``limits``: how much a span may have.
     """
-    if call.carrier.baggage and baggage:
+    if call.sampled and call.carrier.baggage and baggage:
         call.attributes.update(_baggage(call.carrier.baggage, baggage))
     for hop in (call, *call.hops):
         _bound(hop, limits)
@@ -90,12 +90,17 @@ def _bound(hop: Hop, limits: SpanLimits) -> None:
     """Cut what is more than a span may have: the first ones stay."""
     most, length = limits.max_span_attributes, limits.max_span_attribute_length
     if length is not None or (most is not None and len(hop.attributes) > most):
-        kept = list(hop.attributes.items())[:most]
-        hop.attributes = {name: _cut(value, length) for name, value in kept}
-    if limits.max_events is not None and len(hop.events) > limits.max_events:
-        del hop.events[limits.max_events :]
+        hop.attributes = _within(hop.attributes, most, length)
+    if hop.events:
+        most, length = limits.max_event_attributes, limits.max_attribute_length
+        kept = hop.events[: limits.max_events]
+        hop.events = [event._replace(attributes=_within(event.attributes, most, length)) for event in kept]
     if limits.max_links is not None and len(hop.links) > limits.max_links:
         del hop.links[limits.max_links :]
+
+
+def _within(attributes: Mapping[str, Attribute], most: int | None, length: int | None) -> dict[str, Attribute]:
+    return {name: _cut(value, length) for name, value in list(attributes.items())[:most]}
 
 
 def _cut(value: Attribute, length: int | None) -> Attribute:

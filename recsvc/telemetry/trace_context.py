@@ -66,11 +66,13 @@ def carrier_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> Carrier:
 class Sampling:
     """Which calls are sampled: a ``ratio``, by trace id; ``by_parent``: as the caller's span is, if there is one.
 
+    ``late``: whether one that is not may leave a late span.
     The rule for a trace id is that of OpenTelemetry's TraceIdRatioBased, so that all services take the same ones.
     """
 
     ratio: float = 1.0
     by_parent: bool = True
+    late: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 1:
@@ -91,7 +93,7 @@ def sampling_of(environment: Mapping[str, str]) -> Sampling:
         case "always_on":
             return Sampling(1.0, by_parent)
         case "always_off":
-            return Sampling(0.0, by_parent)
+            return Sampling(0.0, by_parent, late=by_parent)  # without a parent to go by, off means off
         case "traceidratio":
             text = environment.get("OTEL_TRACES_SAMPLER_ARG", "").strip() or "1.0"
             try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Final
 
 import pytest
@@ -22,7 +24,7 @@ FEATURES: Final = ["profile:age", "activity:rating_count_7d"]
 COVERED: Final = 0.95
 LONGEST_GAP_US: Final = 200.0
 TRIES: Final = 5
-"""A machine that stands still between two hops makes a gap that is none of ours."""
+"""A machine that stands still between two hops makes a gap that is none of ours: in some, but not in most of them."""
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +55,12 @@ def check_root(tree: Tree, method: str) -> None:
     assert not root.error
 
 
-def whole(trees: list[Tree]) -> tuple[float, float]:
-    """Return coverage and longest gap of the trace that is covered best."""
-    return max(tree.coverage() for tree in trees)
+def check_whole(what: str, trees: Sequence[Tree]) -> None:
+    """Fail unless most traces are covered as they should be, and most have no long gap."""
+    seen = [tree.coverage() for tree in trees]
+    print(f"{what}, covered and longest gap: " + ", ".join(f"{share:.1%} {gap:.0f} us" for share, gap in seen))  # noqa: T201  # figures, for whoever runs it with -s
+    assert median(share for share, _ in seen) >= COVERED
+    assert median(gap for _, gap in seen) <= LONGEST_GAP_US
 
 
 def test_a_miss(demo: TracedDemo) -> None:
@@ -71,10 +76,7 @@ def test_a_miss(demo: TracedDemo) -> None:
         assert command.attributes[names.DB_SYSTEM] == "redis"
         assert command.attributes[names.SERVER_ADDRESS] == "127.0.0.1"
         assert tree.root.attributes[names.MISSES] == 100
-    covered, gap = whole(trees)
-    print(f"miss: {covered:.1%} covered, longest gap {gap:.0f} us")  # noqa: T201  # a figure, for whoever runs it with -s
-    assert covered >= COVERED
-    assert gap <= LONGEST_GAP_US
+    check_whole("miss", trees)
 
 
 def test_a_hit(demo: TracedDemo) -> None:
@@ -132,29 +134,39 @@ def test_a_slate(demo: TracedDemo) -> None:
         assert tree.root.attributes[names.PLACEMENT] == "home"
         assert tree.root.attributes[names.SLATE_ITEMS] == 10
         assert names.DEGRADED not in tree.root.attributes
-    covered, gap = whole(trees)
-    print(f"slate: {covered:.1%} covered, longest gap {gap:.0f} us")  # noqa: T201  # a figure, for whoever runs it with -s
-    assert covered >= COVERED
-    assert gap <= LONGEST_GAP_US
+    check_whole("slate", trees)
 
 
 def test_as_many_commands_as_redis_counts(demo: TracedDemo) -> None:
-    """With all calls sampled there is one CLIENT span for each command that Redis has counted, no more and no less."""
+    """With all calls sampled there is one CLIENT span for each command that Redis has counted, no more and no less.
+
+    Several in one write are one span, which says how many they are.
+    """
     before = demo.commands()
-    requests = [*(users(20_000 + 10 * n, 5) for n in range(40)), *(user(n) for n in range(1, 60))]
+    slates = [pb.RecommendRequest(placement="home", user_id=str(n), limit=10) for n in range(1, 60)]
+    requests = [*(users(20_000 + 10 * n, 5) for n in range(40)), users(30_000, 600), *map(user, range(1, 60)), *slates]
     contexts = [Context() for _ in requests]
     for call in [demo.start(request, context) for request, context in zip(requests, contexts, strict=True)]:
         call.result()
     trees = [demo.tree(request, context) for request, context in zip(requests, contexts, strict=True)]
     sent = demo.commands() - before
 
-    def spans() -> int:
-        return sum(span.kind == "CLIENT" for context in contexts for span in demo.spans(context))
+    def told() -> Counter[str]:
+        commands = [span for context in contexts for span in demo.spans(context) if span.kind == "CLIENT"]
+        return sum((commands_of(span) for span in commands), Counter())
 
-    wait_until(lambda: spans() >= sent)
-    assert spans() == sent
-    print(f"{len(trees)} calls, {sent} commands, as many CLIENT spans")  # noqa: T201  # a figure, for whoever runs it with -s
-    assert sent > 0
+    wait_until(lambda: told().total() >= sent.total())
+    assert told() == sent
+    print(f"{len(trees)} calls, {dict(sent)} commands, as many in CLIENT spans")  # noqa: T201  # a figure, for whoever runs it with -s
+    of_slates = [commands_of(span) for tree in trees[-len(slates) :] for span in tree.spans]
+    assert any(of_slates)
+
+
+def commands_of(span: Seen) -> Counter[str]:
+    """Return the commands that a span tells of, by the names that Redis counts them under."""
+    if span.kind != "CLIENT":
+        return Counter()
+    return Counter({span.attributes[names.DB_OPERATION].lower(): int(span.attributes.get(names.DB_BATCH, 1))})
 
 
 def test_a_stock_client_and_the_server_are_one_trace(demo: TracedDemo) -> None:
@@ -185,16 +197,19 @@ def roots(spans: Sequence[Seen]) -> list[Seen]:
 
 
 def test_an_outage(demo: TracedDemo) -> None:
-    """Redis is killed: what failed and what stood in, in the trace of the call that met it; last, for it stays so."""
-    demo.call(user(300))
-    demo.store.process.kill()
-    demo.store.process.wait()
+    """Redis hangs: what failed and what stood in, in the trace of the call that met it; last, for then it is killed."""
+    demo.call(user(300))  # a connection is open
+    demo.store.process.send_signal(signal.SIGSTOP)
     tree = demo.call(user(301))
     check_root(tree, "GetFeatures")
     assert "STORE_UNAVAILABLE" in tree.root.attributes[names.DEGRADED]
-    changes = [attributes for span in tree.spans for name, attributes in span.events if name == names.BREAKER]
+    command, wait = tree.one("MGET"), tree.one(names.WAIT)
+    assert (command.kind, command.parent, command.error) == ("CLIENT", wait.id, True)
+    assert command.attributes[names.ERROR_TYPE]
+    changes = [attributes for name, attributes in wait.events if name == names.BREAKER]
     assert [change[names.AFTER] for change in changes] == ["open"]
-    assert all(span.error for span in tree.spans if span.kind == "CLIENT")
+    demo.store.process.kill()
+    demo.store.process.wait()
     refused = demo.call(user(302))
     assert "CIRCUIT_OPEN" in refused.root.attributes[names.DEGRADED]
     assert not [span for span in refused.spans if span.kind == "CLIENT"]

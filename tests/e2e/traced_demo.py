@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ METHODS: Final[Mapping[type[Message], str]] = {
     pb.RecommendRequest: "Recommend",
 }
 PATIENCE_S: Final = 30.0
+BACKGROUND: Final = ("hello", "client|", "ping", "info", "xrange", "xrevrange")
+"""New connections, health, metrics of Redis itself, and the change feed that catalogues follow."""
 _ADDRESS: Final = re.compile(r" on (127\.0\.0\.1:\d+)$", re.MULTILINE)
 _PAGE: Final = re.compile(r"^metrics are at (http://\S+)$", re.MULTILINE)
 _HTTP: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -91,9 +94,10 @@ class TracedDemo:
             lines = answer.read().decode().splitlines()
         return next(float(found.rpartition(" ")[2]) for found in lines if found.startswith(line))
 
-    def commands(self) -> int:
-        """Return how many MGETs Redis has counted."""
-        return int(self.admin.info("commandstats").get("cmdstat_mget", {"calls": 0})["calls"])
+    def commands(self) -> Counter[str]:
+        """Return how many commands Redis has counted that calls can have sent: all but those that nobody calls for."""
+        counted = {name.removeprefix("cmdstat_"): of["calls"] for name, of in self.admin.info("commandstats").items()}
+        return Counter({name: count for name, count in counted.items() if not name.startswith(BACKGROUND)})
 
 
 def _seen(span: Mapping[str, Any]) -> Seen:

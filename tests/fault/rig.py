@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -137,7 +136,7 @@ async def asking(url: str, **others: object) -> AsyncIterator[tuple[App, AsyncCl
 
 def breaker_changes(caplog: pytest.LogCaptureFixture) -> list[Change]:
     """Return how the breakers changed in this test."""
-    return changes(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
+    return changes(caplog.messages)
 
 
 async def recovered(ask: Asker, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import itertools
 import json
 import os
-import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +31,6 @@ from tests.fault.values import fill
 from tests.parts.redis_binaries import REDIS_8_2, redis_server
 from tests.parts.redis_server import RunningRedis, free_port, running_redis, short_folder, wait_for_redis
 
-_STAMP: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ", re.MULTILINE)
 _END_S: Final = 60.0
 
 
@@ -101,15 +98,12 @@ class Stage:
 
     def breaker_changes(self) -> list[Timed]:
         """Return all changes of breakers so far."""
-        found = []
         offset = time.monotonic() - time.time()
-        for line in self.server.log().splitlines():
-            stamp = _STAMP.match(line)
-            for change in changes([line]) if stamp else []:
-                assert stamp is not None
-                at = dt.datetime.strptime(stamp[1], "%Y-%m-%d %H:%M:%S,%f").astimezone()
-                found.append(Timed(at.timestamp() + offset, change))
-        return found
+        return [
+            Timed(dt.datetime.fromisoformat(line["timestamp"]).timestamp() + offset, change)
+            for line in log_lines(self.server.log())
+            for change in changes([line["event"]])
+        ]
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that the server has taken."""
@@ -189,11 +183,22 @@ def _serving(folder: Path, url: str, *flags: object) -> Iterator[Server]:
         assert (server.ended(), unexpected(server.log())) == (0, []), server.log()
 
 
+def log_lines(log: str) -> Iterator[Mapping[str, str]]:
+    """Yield the lines of a log, which are JSON; what somebody else wrote to stderr is an event, too."""
+    for line in log.splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            yield {"event": line}
+
+
 def unexpected(log: str) -> list[str]:
     """Return the log entries with a traceback; gRPC's own, where a caller left while it was answered, is none."""
-    starts = [*(found.start() for found in _STAMP.finditer(log)), len(log)]
-    entries = [log[start:end] for start, end in itertools.pairwise(starts)]
-    return [e for e in entries if "Traceback" in e and "ExecuteBatchError" not in e.partition("\n")[0]]
+    return [
+        f"{line['event']}\n{line.get('exception', '')}"
+        for line in log_lines(log)
+        if ("exception" in line or "Traceback" in line["event"]) and "ExecuteBatchError" not in line["event"]
+    ]
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
+import logging
 from dataclasses import replace
 from typing import Final
 
@@ -11,13 +14,14 @@ import pytest
 from recsvc.client import DegradationReason, FeatureBatch, FeatureRow, FeatureValue, Source, Status
 from recsvc.client.columns import Column, FeatureData
 from recsvc.client.replies import Degradation, ServedView
+from recsvc.telemetry.logs import formatter
 from tests.bench.report import Expectation, Relation, Report
 from tests.fault import drill_metastable
 from tests.fault.breaker_log import changes, illegal
 from tests.fault.checking import NUMBER, RATIO, TEXT, check_batch, check_row
 from tests.fault.judging import BEHIND, in_time, was_disturbed
 from tests.fault.plan import CANCELLED, Calls, Plan
-from tests.fault.stage import unexpected
+from tests.fault.stage import log_lines, unexpected
 from tests.fault.values import event_micros, numbers, ratios, texts
 
 IDS: Final = np.array([3, 14, 15])
@@ -142,6 +146,18 @@ def test_a_plan_survives_the_command_line() -> None:
 
 def test_tracebacks_in_a_log_are_found() -> None:
     """Only gRPC's own about callers who left are passed over."""
-    ours = "2026-11-21 07:00:00,001 ERROR a call failed\nTraceback (most recent call last):\n  x\nValueError\n"
-    theirs = ours.replace("a call failed", "ExecuteBatchError raised in core by servicer method [/x]")
-    assert unexpected(theirs + ours + "2026-11-21 07:00:01,000 INFO stopping\n") == [ours]
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(formatter(as_json=True))
+    logger = logging.Logger("recsvc.test")  # noqa: LOG001  # of this test alone
+    logger.addHandler(handler)
+    logger.error("ExecuteBatchError raised in core by servicer method [/x]", exc_info=ValueError("theirs"))
+    logger.error("a call failed", exc_info=ValueError("ours"))
+    logger.warning("breaker of redis h:1: closed -> open (all failed; 1 so far)")
+    log.write("Traceback (most recent call last): of nobody's logger\n")
+    assert unexpected(log.getvalue()) == [
+        "a call failed\nValueError: ours",
+        "Traceback (most recent call last): of nobody's logger\n",
+    ]
+    (changed,) = [line for line in log_lines(log.getvalue()) if changes([line["event"]])]
+    assert dt.datetime.fromisoformat(changed["timestamp"]).tzinfo is not None

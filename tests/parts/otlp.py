@@ -18,10 +18,11 @@ from tests.parts.spans import Seen
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2_grpc.MetricsServiceServicer):
-    """What was received. ``endpoint`` is for OTEL_EXPORTER_OTLP_ENDPOINT."""
+    """What was received. ``endpoint`` is for OTEL_EXPORTER_OTLP_ENDPOINT; ``rejects``: so much of each batch."""
 
     def __init__(self) -> None:
         self.endpoint = ""
+        self.rejects = 0
         self.spans: list[Seen] = []
         self.resources: list[Mapping[str, Any]] = []
         self.metrics: dict[str, Metric] = {}
@@ -32,10 +33,12 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2
             for of in request.resource_spans:
                 self.resources.append(_plain(of.resource.attributes))
                 self.spans += [_seen(span) for scope in of.scope_spans for span in scope.spans]
-            return trace_service_pb2.ExportTraceServiceResponse()
+            partial = trace_service_pb2.ExportTracePartialSuccess(rejected_spans=self.rejects)
+            return trace_service_pb2.ExportTraceServiceResponse(partial_success=partial)
         for of in request.resource_metrics:
             self.metrics |= {metric.name: metric for scope in of.scope_metrics for metric in scope.metrics}
-        return metrics_service_pb2.ExportMetricsServiceResponse()
+        rejected = metrics_service_pb2.ExportMetricsPartialSuccess(rejected_data_points=self.rejects)
+        return metrics_service_pb2.ExportMetricsServiceResponse(partial_success=rejected)
 
     def trace(self, trace_id: str) -> list[Seen]:
         """Return the spans of one trace so far."""

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from recsvc.pb import serving_pb2 as pb
+from recsvc.telemetry.repeats import Repeats
 from tests.rpc.calling import column_facts, degraded, facts, int64s
 from tests.rpc.definitions import profile, rated
 from tests.rpc.serving import Served
@@ -75,8 +76,7 @@ async def test_corrupt_rows_are_counted_and_logged_once_per_interval(
     """Every corrupt row counts; the log says so once per view and minute, with the view and never with an id."""
     now = 1_000.0
     counters = served.counters
-    counters._monotonic = lambda: now
-    counters._logged.clear()
+    counters._repeats = Repeats(lambda: now, 60.0)
     before = counters.corrupt_rows["profile@v1"]
     for user in ("1234567", "7654321"):
         served.rows.put_bytes(profile, [user], b"rubbish")

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import shutil
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from tests.parts.otlp import Collector, collector
 from tests.parts.topologies import Endpoint
 from tests.parts.waiting import eventually
 from tests.rpc.calling import BATCH, SINGLE, Caller, int64s
-from tests.rpc.definitions import profile
+from tests.rpc.definitions import clicks, profile
 from tests.rpc.own_redis import OwnRedis, own_redis
-from tests.rpc.rows import Rows
+from tests.rpc.rows import Rows, now_micros
 from tests.rpc.serving import SPEC, settings
 from tests.rpc.shop import METHOD as RECOMMEND
 from tests.rpc.shop import SPEC as SHOP
@@ -88,13 +88,22 @@ async def serving(url: str, spec: str = SPEC, **others: object) -> AsyncIterator
         yield app, caller
 
 
+def late(rows: Rows, user: str, *, of_freshness: float) -> None:
+    """Put a user's clicks, so many times as old as their view promises."""
+    assert clicks.freshness is not None
+    age = int(clicks.freshness.total_seconds() * 1e6 * of_freshness)
+    rows.put(clicks, [user], {"today": 1, "rate": None}, event_micros=now_micros() - age)
+
+
 async def features(store: OwnRedis) -> set[str]:
-    """Move what reading features moves: hits, misses, defaults, rubbish, a function that fails, and evictions."""
+    """Move what reading features moves: hits, misses, defaults, old rows, rubbish, a broken function, evictions."""
     store.rows.client.config_set("maxmemory-policy", "allkeys-lru")
     async with serving(store.url, cache_entries=1) as (app, caller):
         await caller.many(of_user(1))
         await caller.many(of_user(1))
         await caller.many(of_user(404, 666))
+        late(store.rows, "2", of_freshness=1.26)
+        await caller.many(of_user(2, feature="clicks:today"))
         context = {"fault": pb.Value(string_value="raise")}
         request = pb.GetFeaturesRequest(entities={"user_id": "1"}, features=["live:faulty"], context=context)
         await caller.one(request)
@@ -150,10 +159,10 @@ async def slates(
         shutil.rmtree(impressions)
         impressions.write_text("not a directory")
 
-        def failing(source: CandidateSource, query: Query) -> Found | None:
+        def failing(source: CandidateSource, query: Query, left_s: Callable[[], float]) -> Found | None:
             if source.name == "popular":
                 raise RuntimeError("told to fail")
-            return candidates.find(source, query)
+            return candidates.find(source, query, left_s)
 
         patch.setattr(asking, "find", failing)
         request = pb.RecommendRequest(placement="home", user_id="1", limit=500)
@@ -237,6 +246,8 @@ async def test_the_page_has_every_metric_under_its_name(redis_8: Endpoint, rows:
         s.labels["recsvc_view"]: s.value for s in families["recsvc_rows_served"].samples if s.name.endswith("_total")
     }
     assert served["profile@v1"] == 2
+    changes = {s.labels["recsvc_breaker_after"]: s.value for s in families["recsvc_breaker_transitions"].samples}
+    assert changes == {"closed": 0, "half-open": 0, "open": 0}, "a first one that is not seen to begin is no increase"
     (target,) = families["target_info"].samples
     assert target.labels["service_name"] == "recsvc"
     assert target.labels["service_instance_id"]

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from recsvc.pb import serving_pb2 as pb
+from recsvc.telemetry.repeats import Repeats
 from tests.rpc.calling import BATCH, SINGLE, column_facts, degraded, facts, int64s
 from tests.rpc.definitions import SECRET
 from tests.rpc.serving import Served
@@ -50,7 +51,7 @@ async def test_a_failing_function_costs_only_its_column(served: Served, fault: s
 async def test_failures_are_counted_and_logged_once(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     """Each failure counts under its feature; the log has the exception, once per interval."""
     before = served.counters.on_demand_failures["live@v1:faulty"]
-    served.counters._logged.clear()
+    served.counters._repeats = Repeats(lambda: 0.0, 60.0)
     with caplog.at_level(logging.ERROR):
         for _ in range(5):
             await served.caller.one(single("raise"))

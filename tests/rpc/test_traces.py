@@ -179,7 +179,7 @@ async def test_a_refused_call_is_a_span_without_error(server: Traced) -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_outage_shows_what_failed_and_what_stood_in(received: Collector) -> None:
-    """Without the store: the command that failed, the breaker that opened, and why the answer is degraded."""
+    """Without the store: the breaker that opened, and why the answers are degraded."""
     with own_redis() as store:
         store.rows.put(profile, ["1"], FULL)
         breaker: dict[str, Any] = {"breaker_min_calls": 1, "breaker_slow_ms": 10_000, "redis_timeout_ms": 500}
@@ -192,12 +192,26 @@ async def test_an_outage_shows_what_failed_and_what_stood_in(received: Collector
             refused = await server.tree(other)
     assert broken.root.attributes[names.DEGRADED] == ["STORE_UNAVAILABLE profile@v1"]
     assert not broken.root.error
-    failed = [span for span in broken.spans if span.kind == "CLIENT"]
-    assert all(span.error and span.attributes[names.ERROR_TYPE] for span in failed)
-    changes = [attributes for span in broken.spans for name, attributes in span.events if name == names.BREAKER]
+    # The command failed, or there was none: with the end of its connection known there is nothing to send it on.
+    assert all(span.error for span in broken.spans if span.kind == "CLIENT")
+    changes = [attributes for name, attributes in broken.one(names.WAIT).events if name == names.BREAKER]
     assert [change[names.AFTER] for change in changes] == ["open"]
     assert refused.root.attributes[names.DEGRADED] == ["CIRCUIT_OPEN profile@v1"]
     assert not refused.all("MGET")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_command_without_an_answer_is_an_error(received: Collector) -> None:
+    """A store that hangs: the command was sent, and its span says that it failed, and by what."""
+    with own_redis() as store:
+        async with traced(received, store.url, redis_timeout_ms=500, **KEPT) as server:
+            await server.tree(single("1"))
+            with store.paused():
+                broken = await server.tree(single("2"))
+    assert broken.root.attributes[names.DEGRADED] == ["STORE_UNAVAILABLE profile@v1", "STORE_UNAVAILABLE clicks@v1"]
+    command = broken.one("MGET")
+    assert (command.kind, command.parent, command.error) == ("CLIENT", broken.one(names.WAIT).id, True)
+    assert command.attributes[names.ERROR_TYPE]
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -254,11 +268,11 @@ async def test_late_spans_are_rationed(received: Collector) -> None:
     """No more of them than the setting allows: an outage makes every call one."""
     with own_redis() as store:
         store.kill()
-        head = {"OTEL_TRACES_SAMPLER": "always_off"}
+        head = {"OTEL_TRACES_SAMPLER": "parentbased_always_off"}
         others: dict[str, Any] = {"redis_timeout_ms": 500, "redis_at_start": "optional", "late_per_s": 0}
         async with traced(received, store.url, head, **others) as server:
             request = pb.GetFeaturesRequest(entities={"user_id": "1"}, features=["profile:age"])
-            context = Context.new()
+            context = Context.new(sampled=False)
             await server.call(request, context)
             dropped = dict(server.app._readers.counters.metrics[LATE_SPANS].points())
     assert received.trace(context.trace) == []

@@ -219,24 +219,43 @@ def test_a_change_is_told_when_it_has_been_made() -> None:
 
 
 def test_the_log_says_what_changed(caplog: pytest.LogCaptureFixture) -> None:
-    """Each change is a warning of its own, counted by server and new state."""
+    """Opening and closing are warnings, with how often that was so far; probing is not, though it is counted."""
     calls = Calls()
     calls.rested()
     calls.make(2, 0)
     counters = Counters(monotonic=lambda: 0.0)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.DEBUG):
         for _ in range(2):
             for change in calls.changes:
                 counters.breaker_changed(*change)
     lines = [
-        "breaker of redis h:1: closed -> open (5 of 5 calls failed in the last 1.0 s)",
-        "breaker of redis h:1: open -> half-open (first probe after 0.75 s)",
-        "breaker of redis h:1: half-open -> closed (2 of 2 probes good)",
+        (logging.WARNING, "breaker of redis h:1: closed -> open (5 of 5 calls failed in the last 1.0 s; {} so far)"),
+        (logging.DEBUG, "breaker of redis h:1: open -> half-open (first probe after 0.75 s; {} so far)"),
+        (logging.WARNING, "breaker of redis h:1: half-open -> closed (2 of 2 probes good; {} so far)"),
     ]
-    assert caplog.messages == lines * 2
-    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    told = [(record.levelno, record.getMessage()) for record in caplog.records]
+    assert told == [(level, line.format(number)) for number in (1, 2) for level, line in lines]
     assert counters.breaker_changes == {("h:1", "open"): 2, ("h:1", "half-open"): 2, ("h:1", "closed"): 2}
     assert "breaker_changes={'h:1 open': 2, 'h:1 half-open': 2, 'h:1 closed': 2}" in repr(counters)
+
+
+def test_a_long_outage_is_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    """A breaker that opens again after each probe is told at first, every 10 s with a count, and when it has closed."""
+    times = iter(0.5 * number for number in range(51))
+    counters = Counters(monotonic=lambda: next(times))  # it is asked at each opening
+    with caplog.at_level(logging.INFO):
+        counters.breaker_changed("h:1", "closed", "open", "all failed")
+        for _ in range(50):
+            counters.breaker_changed("h:1", "open", "half-open", "first probe")
+            counters.breaker_changed("h:1", "half-open", "open", "a probe failed")
+        counters.breaker_changed("h:1", "open", "half-open", "first probe")
+        counters.breaker_changed("h:1", "half-open", "closed", "probes good")
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        "closed -> open (all failed; 1 so far)",
+        "half-open -> open (a probe failed; 21 so far)",
+        "half-open -> open (a probe failed; 41 so far)",
+        "half-open -> closed (probes good; 1 so far)",
+    ]
 
 
 # Drills

@@ -65,6 +65,37 @@ async def test_a_call_that_is_given_up_ends_by_its_deadline(seconds: float, phas
     assert calls.under_way == 0
 
 
+class Aborting(Context):
+    """Ends a call as gRPC does."""
+
+    async def abort(self, *_: object) -> None:
+        """See grpc.aio.ServicerContext."""
+        raise Aborted
+
+
+class Aborted(Exception):  # noqa: N818  # it is what gRPC calls so
+    """The call has ended."""
+
+
+async def broken(request: pb.GetFeaturesRequest, _: Deadline) -> bytes:
+    """Fail in two places, and in two ways in one of them."""
+    if not request.features:
+        raise RuntimeError("no features")
+    raise {"a": KeyError, "b": OSError}[request.features[0]](request.features[0])
+
+
+async def test_a_bug_is_no_log_line_for_every_call(caplog: pytest.LogCaptureFixture) -> None:
+    """Of each kind of error and place there is one line with its traceback, however many calls meet it."""
+    handlers = Handlers(Calls(), seen.Calls(Metrics()), default_deadline_s=1.0, margin_s=0.005)
+    handler: Any = handlers.unary("service/Method", pb.GetFeaturesRequest, broken)
+    for features in [[], ["a"], ["b"]] * 100:
+        with pytest.raises(Aborted):
+            await handler.unary_unary(pb.GetFeaturesRequest(features=features), Aborting(60.0))
+    assert set(caplog.messages) == {"a call failed for a reason nobody thought of (1 so far)"}
+    told = [record.exc_info[0] for record in caplog.records if record.exc_info]
+    assert told == [RuntimeError, KeyError, OSError]
+
+
 async def test_a_call_that_is_held_is_refused_while_it_can_still_ask_elsewhere() -> None:
     """It gets UNAVAILABLE before its deadline, though nobody releases it."""
     calls = Calls()

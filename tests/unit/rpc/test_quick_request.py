@@ -29,7 +29,7 @@ REGISTRY = Registry(
     services=[FeatureService("ranking", ["profile", "film", "rated"])],
     request=[RequestField("now", INT64)],
 )
-SERVED = {key: ServedRows(Metrics(), view.label) for key, view in REGISTRY.views.items()}
+SERVED = {key: ServedRows(Metrics(), view.label, view.freshness) for key, view in REGISTRY.views.items()}
 LIMITS = Limits(rows=4, features=3, cells=9, reply_bytes=10_000, id_bytes=16)
 SELECTIONS = [
     ("profile",),

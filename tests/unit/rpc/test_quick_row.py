@@ -52,7 +52,8 @@ def long_way(plan: ReadPlan, found: Sequence[ViewRows], fingerprint: str) -> byt
 
 def encoder_of(plan: ReadPlan, fingerprint: str) -> RowEncoder:
     """Return an encoder whose counts nobody looks at."""
-    return RowEncoder(plan, fingerprint, [ServedRows(Metrics(), read.view.label) for read in plan.reads])
+    views = [read.view for read in plan.reads]
+    return RowEncoder(plan, fingerprint, [ServedRows(Metrics(), view.label, view.freshness) for view in views])
 
 
 def message(data: bytes) -> str:

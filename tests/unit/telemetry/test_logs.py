@@ -83,6 +83,24 @@ def test_secrets_and_rows_do_not_show(*, as_json: bool) -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize(
+    ("secret", "length"),
+    [(b"fs:row:profile:v1:777000777", 27), (b"it's \x00\xff\n777000777", 17), (b"'\"777000777", 11), (b"", 0)],
+)
+def test_bytes_in_exceptions_do_not_show(secret: bytes, length: int, *, as_json: bool) -> None:
+    """Keys of rows have ids in them: wherever an exception, its cause, or one that is an argument, prints bytes."""
+    log = Log(as_json=as_json)
+    error = ValueError(f"sub'{secret!r}' and b {[secret, 'kept']}")
+    error.__cause__ = KeyError(secret)
+    log.logger.error("no %s", error, exc_info=error)
+    text = log.text()
+    assert "777000777" not in text
+    assert text.count(f"[{length} bytes]") == 5
+    assert "KeyError" in text
+    assert "'kept'" in text
+
+
+@pytest.mark.parametrize("as_json", [True, False])
 def test_logins_are_cut_out_of_urls(*, as_json: bool) -> None:
     """Also those that an exception brings: libraries put the URL that they were given into their texts."""
     log = Log(as_json=as_json)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from recsvc.telemetry import metrics as m
@@ -18,6 +24,9 @@ from recsvc.telemetry.series import Example
 from recsvc.telemetry.setup import Telemetry, Wishes
 from tests.parts.otlp import Collector, collector
 from tests.parts.waiting import eventually
+
+OTLP = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"}
+HTTP = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
 
 @pytest.fixture
@@ -120,6 +129,24 @@ def _count(received: Collector) -> int | None:
     return None if metric is None else metric.histogram.data_points[0].count
 
 
+@pytest.mark.parametrize(
+    ("listens", "host"),
+    [
+        ("127.0.0.1:1", "127.0.0.1"),
+        ("[::1]:1", "::1"),
+        ("features-1:1", "features-1"),
+        ("0.0.0.0:1", socket.gethostname()),
+        ("[::]:1", socket.gethostname()),
+    ],
+)
+async def test_spans_say_which_server_it_is(listens: str, host: str) -> None:
+    """The address is one that tells servers apart, without brackets; for all addresses stands the name of the host."""
+    async with telemetry({"OTEL_TRACES_EXPORTER": "otlp"}) as made:
+        made.serves(listens)
+        assert made.tracing is not None
+        assert made.tracing.address == {"server.address": host, "server.port": 1}
+
+
 async def test_a_dead_collector_costs_no_caller() -> None:
     """Spans that nobody takes are counted, those beyond the bound are dropped, and the end does not wait for them."""
     environment = {
@@ -133,7 +160,7 @@ async def test_a_dead_collector_costs_no_caller() -> None:
             call(made)
         (queue,) = made._queues
         assert queue.waiting <= 64
-    results = {labels[0]: value for labels, value in made.metrics[m.SPANS].points()}
+    results = _results(made)
     assert results["failed"] == queue._given  # every span is counted once
     assert results["dropped"] > 100  # type: ignore[operator]
     assert results["exported"] == 0
@@ -173,6 +200,30 @@ async def test_a_page_may_be_asked_for_by_variables() -> None:
         ({"OTEL_TRACES_EXPORTER": "console", "OTEL_TRACES_SAMPLER": "most"}, "OTEL_TRACES_SAMPLER"),
         ({"OTEL_LOGS_EXPORTER": "otlp"}, "OTEL_LOGS_EXPORTER"),
         ({"OTEL_CONFIG_FILE": "otel.yaml"}, "OTEL_CONFIG_FILE"),
+        ({**OTLP, "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}, "OTEL_EXPORTER_OTLP_COMPRESSION: 'deflate'.*gzip"),
+        ({**OTLP, "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "x"}, "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: 'x'"),
+        ({**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "1e4"}, "OTEL_BSP_MAX_QUEUE_SIZE: '1e4' is no whole number"),
+        ({**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE: '0'"),
+        (
+            {**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "256", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "257"},
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: 257 .*OTEL_BSP_MAX_QUEUE_SIZE is 256",
+        ),
+        ({**OTLP, "OTEL_BSP_SCHEDULE_DELAY": "soon"}, "OTEL_BSP_SCHEDULE_DELAY: 'soon'"),
+        ({**OTLP, "OTEL_SPAN_LINK_COUNT_LIMIT": "few"}, "OTEL_SPAN_LINK_COUNT_LIMIT"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10s"}, "OTEL_EXPORTER_OTLP_TIMEOUT: '10s' is no number"),
+        ({"OTEL_METRIC_EXPORT_INTERVAL": "-1"}, "OTEL_METRIC_EXPORT_INTERVAL: '-1'"),
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such.pem"}, "OTEL_EXPORTER_OTLP_CERTIFICATE: .*'/no/such.pem'"),
+        ({"OTEL_METRICS_EXEMPLAR_FILTER": "always_on"}, "OTEL_METRICS_EXEMPLAR_FILTER: .*trace_based"),
+        ({"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "x"}, "_TEMPORALITY_PREFERENCE: 'x'.*delta"),
+        (
+            {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram"},
+            "_DEFAULT_HISTOGRAM_AGGREGATION: .*explicit_bucket_histogram",
+        ),
+        ({"OTEL_LOG_LEVEL": "loud"}, "OTEL_LOG_LEVEL: 'loud'.*error"),
+        (
+            {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "http"},
+            "OTEL_EXPORTER_PROMETHEUS_PORT: 'http'",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_named(environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,15 +234,44 @@ def test_what_cannot_be_done_is_named(environment: dict[str, str], named: str, m
         Telemetry(Wishes("1"), random=Random(1))
 
 
-async def test_http_is_spoken_too() -> None:
-    """Where the variable says http/protobuf, spans go there by POST, as the SDK makes them."""
-    bodies = []
+async def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    """As the specification has it: compose files leave many of them empty."""
+    names = ("EXPORTER_OTLP_COMPRESSION", "EXPORTER_OTLP_TIMEOUT", "BSP_MAX_QUEUE_SIZE", "SPAN_EVENT_COUNT_LIMIT")
+    async with telemetry({**OTLP, **{f"OTEL_{name}": " " for name in names}}) as made:
+        assert len(made._queues) == 1
+
+
+async def test_good_values_are_taken() -> None:
+    """A queue that is shorter than the usual batch is no mistake, nor is compression that is switched off."""
+    async with telemetry({**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "256", "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}) as made:
+        assert repr(made._queues[0]).endswith("0 of 256 wait)")
+    async with telemetry({**OTLP, **HTTP, "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}) as made:
+        assert len(made._queues) == 1
+
+
+@pytest.mark.parametrize(("said", "level"), [({}, logging.CRITICAL), ({"OTEL_LOG_LEVEL": "Info"}, logging.INFO)])
+async def test_the_sdk_says_nothing_unasked(said: dict[str, str], level: int) -> None:
+    """Its own loggers are heard from the level on that the variable says."""
+    async with telemetry(said):
+        assert logging.getLogger("opentelemetry").level == level
+
+
+@contextmanager
+def http_collector(rejects: int = 0) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """Run a collector that is spoken to over HTTP; yields its endpoint, and what paths and bodies came."""
+    bodies: list[tuple[str, bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             bodies.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            traces, metrics = ExportTraceServiceResponse(), ExportMetricsServiceResponse()
+            traces.partial_success.rejected_spans = rejects
+            metrics.partial_success.rejected_data_points = rejects
+            answer = traces if self.path == "/v1/traces" else metrics
             self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
             self.end_headers()
+            self.wfile.write(answer.SerializeToString())
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -199,19 +279,45 @@ async def test_http_is_spoken_too() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_METRICS_EXPORTER": "none",
-        }
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", bodies
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_http_is_spoken_too() -> None:
+    """Where the variable says http/protobuf, spans go there by POST, as the SDK makes them."""
+    with http_collector() as (endpoint, bodies):
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **HTTP, "OTEL_METRICS_EXPORTER": "none"}
         async with telemetry(environment) as made:
             call(made)
-        server.shutdown()
-        thread.join()
     ((path, body),) = bodies
     assert path == "/v1/traces"
     (of,) = ExportTraceServiceRequest.FromString(body).resource_spans
     assert of.scope_spans[0].spans[0].name == "service/Method"
+    assert _results(made) == {"exported": made._queues[0]._given, "failed": 0, "dropped": 0}
+
+
+@pytest.mark.parametrize("protocol", [{}, HTTP])
+async def test_what_a_collector_rejects_is_lost(
+    protocol: dict[str, str], received: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers that all is well, and how much it did not take: that counts as failed, and is told once."""
+    received.rejects = 2
+    with http_collector(rejects=2) as (endpoint, _):
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint if protocol else received.endpoint, **protocol}
+        async with telemetry({**environment, "OTEL_BSP_SCHEDULE_DELAY": "60000"}) as made:
+            for _ in range(5):
+                call(made)
+    assert _results(made) == {"exported": made._queues[0]._given - 2, "failed": 2, "dropped": 0}
+    assert caplog.text.count("otlp rejects some spans, they are lost") == 1
+    assert caplog.text.count("metrics: 2 points were rejected") == 1
+
+
+def _results(of: Telemetry) -> dict[str, object]:
+    """Return what became of spans."""
+    return {labels[0]: value for labels, value in of.metrics[m.SPANS].points()}
 
 
 @pytest.mark.parametrize(

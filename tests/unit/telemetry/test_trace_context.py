@@ -89,7 +89,7 @@ def test_samples_what_the_sdk_samples(trace_id: int, ratio: float, parent: bool 
     [
         ({}, Sampling(1.0)),
         ({"OTEL_TRACES_SAMPLER": "always_on"}, Sampling(1.0, by_parent=False)),
-        ({"OTEL_TRACES_SAMPLER": "always_off"}, Sampling(0.0, by_parent=False)),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, Sampling(0.0, by_parent=False, late=False)),
         ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, Sampling(0.0)),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"}, Sampling(0.25, by_parent=False)),
         ({"OTEL_TRACES_SAMPLER": "Parentbased_TraceIdRatio", "OTEL_TRACES_SAMPLER_ARG": " 0.01 "}, Sampling(0.01)),
