@@ -78,7 +78,8 @@ class Node:
 class View:
     """Rows of one view. ``defaults`` is the share that had no values, ``usual`` that since the servers began.
 
-    ``why``: the status of most of them. ``unavailable``: the share that could not be read.
+    ``why``: the status of most of them. ``unavailable``: the share that could not be read. ``late``: the share of rows
+    that are there and have missed an update.
     """
 
     name: str
@@ -90,6 +91,7 @@ class View:
     stale: Number
     age_s: Number
     freshness_s: Number
+    late: Number
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,34 +10,37 @@ from typing import Final, NamedTuple
 from recsvc.inspect.top_figures import Figures, Number
 from recsvc.inspect.top_measure import part
 from recsvc.inspect.top_watch import Sight
+from recsvc.telemetry import metrics as m
+from recsvc.telemetry.names import OTHER_METHOD
 
 Limits = tuple[float, float]
-"""Above the first it is worth a look, from the second on somebody has to act."""
+"""Above the first it is worth a look, from the second on somebody has to act. Of what there is an alert of in deploy/
+it is the same: a warning's threshold is the first, a critical one's the second."""
 
 FAILED: Final = (0.001, 0.01)
 """Share of calls that fail for a reason of ours: what an availability of 99.9 % leaves, and ten times that."""
 SLOW_S: Final = (0.1, 0.5)
 """p99 of a method: after so long a call leaves a late span, and the deadline of those that come without one."""
-LAG_S: Final = (0.02, 0.1)
-"""p99 of the event loop's lag, which every call pays: a fifth of what a call may take, and all of it."""
+LAG_S: Final = (0.05, 0.1)
+"""p99 of the event loop's lag, which every call pays: half of what a call may take, and all of it."""
 UNAVAILABLE: Final = (0.001, 0.01)
 """Share of a view's rows that could not be read; as of calls that fail."""
-DEFAULTS_UP: Final = (0.05, 0.25)
+DEFAULTS_UP: Final = (0.1, 0.25)
 """By how much a view has more defaults than usual; some always have many, such as those of user x item."""
-DEGRADED: Final = (0.001, 0.05)
-"""Answers a call in which something did not work: callers have one, but not the best."""
+DEGRADED: Final = (0.05, 0.25)
+"""Answers a call in which something did not work, by reason: callers have one, but not the best."""
 SHED: Final = (0.0, 0.01)
 """Rows not asked for because too much waits, of those served: any is too much load, 1 % is what users see."""
-MEMORY: Final = (0.85, 0.95)
+MEMORY: Final = (0.9, 0.95)
 """Of Redis' limit: time to add some before it evicts, and hardly any left."""
-SHORT: Final = (0.05, 0.25)
+SHORT: Final = (0.1, 0.25)
 """Share of slates with fewer items than asked for: filters can be strict, but seldom that strict."""
 EMPTY: Final = (0.001, 0.01)
 """Share of slates without any item, which are holes in a page."""
 QUALITY: Final = 0.9
 """Part of the candidates that slates look for: it goes up and down a little with the load, and a tenth can be felt."""
-OLD: Final = 2.0
-"""Rows so many times as old as promised have missed an update; once as old may just wait for theirs."""
+LATE: Final = 0.5
+"""Share of a view's rows that have missed an update: some entities always do, but not half of them."""
 
 
 class Level(IntEnum):
@@ -82,11 +85,13 @@ def _nodes(figures: Figures) -> Iterator[Finding]:
 
 
 def _calls(figures: Figures) -> Iterator[Finding]:
-    for method in figures.methods:
+    known = [method for method in figures.methods if method.name != OTHER_METHOD]
+    for method in known:
         yield from _over(method.failed, FAILED, f"{percent(method.failed)} of {method.name} fail", method.name)
         yield from _over(method.p99_s, SLOW_S, f"p99 of {method.name} is {_ms(method.p99_s)}", method.name)
-    share = part(sum(figures.degraded.values()), figures.calls_per_s)
-    yield from _over(share, DEGRADED, f"{percent(share)} of answers are degraded: {', '.join(figures.degraded)}")
+    for reason, per_s in figures.degraded.items():
+        share = part(per_s, sum(method.per_s for method in known))
+        yield from _over(share, DEGRADED, f"{percent(share)} of answers are degraded: {reason}")
 
 
 def _views(figures: Figures) -> Iterator[Finding]:
@@ -98,9 +103,9 @@ def _views(figures: Figures) -> Iterator[Finding]:
         if not unread:
             text = f"{percent(view.defaults)} of {view.name} are defaults, usually {percent(view.usual)}: {view.why}"
             yield from _over(more, DEFAULTS_UP, text, view.name)
-        if view.age_s is not None and view.freshness_s and view.age_s > OLD * view.freshness_s:
-            times = view.age_s / view.freshness_s
-            yield Finding(Level.DEGRADED, f"rows of {view.name} are {times:.1f} times as old as promised", view.name)
+        if view.late is not None and view.late > LATE:
+            text = f"{percent(view.late)} of rows of {view.name} are over {m.LATE:g} times as old as promised"
+            yield Finding(Level.DEGRADED, text, view.name)
 
 
 def _load(figures: Figures) -> Iterator[Finding]:

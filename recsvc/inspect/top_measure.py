@@ -186,6 +186,7 @@ def _view(rates: Rates, view: str, per_s: float) -> View:
         stale=part(rates.growth_by(m.ROWS_STALE, names.VIEW).get((view,)), per_s),
         age_s=ages.quantile(MEDIAN),
         freshness_s=rates.level_by(m.FRESHNESS, names.VIEW).get((view,)),
+        late=part(rates.growth_by(m.ROWS_LATE, names.VIEW).get((view,)), ages.total),
     )
 
 

@@ -42,6 +42,15 @@ def test_what_is_no_method_is_left_out_by_its_name() -> None:
     assert left_out == {names.OTHER_METHOD}
 
 
+@pytest.mark.parametrize(
+    ("where", "expr"), [(where, expr) for where, expr in EXPRESSIONS if re.search(r"/[^/]*rpc_server_call_\w+\{", expr)]
+)
+def test_a_share_of_calls_is_one_of_known_methods(where: str, expr: str) -> None:
+    """What is divided by calls leaves those of unknown methods aside: whoever scans ports would thin it."""
+    selectors = re.findall(r"rpc_server_call_\w+\{([^}]*)\}", expr)
+    assert all(f'rpc_method!="{names.OTHER_METHOD}"' in selector for selector in selectors), where
+
+
 def sections() -> list[str]:
     """The headings of the runbook's sections."""
     return re.findall(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)

@@ -107,14 +107,17 @@ def test_views_with_unusual_defaults_come_first() -> None:
     for view in views:
         served[view].add(100)
     metrics[m.ROWS_STALE].count("film@v1").add(20)
-    metrics[m.ROW_AGE].histogram("film@v1").record(3_000.0)
+    for age in (3_000.0, 3_000.0, 3_000.0, 200_000.0):
+        metrics[m.ROW_AGE].histogram("film@v1").record(age)
+    metrics[m.ROWS_LATE].count("film@v1").add()
     metrics[m.FRESHNESS].observe(lambda: [(("film@v1",), 86_400.0)])
     film, rated = figures_of(between(before, page_of(metrics), 4.0)).views
     assert (film.name, film.per_s, film.defaults, film.usual, film.why) == ("film@v1", 25.0, 0.4, 0.2, "UNAVAILABLE")
     assert (film.unavailable, film.stale, film.freshness_s) == (0.3, 0.2, 86_400.0)
-    assert film.age_s == 900.0 + 2_700.0 / 2
+    assert film.age_s == 900.0 + 2_700.0 * 2 / 3
+    assert film.late == 0.25
     assert (rated.name, rated.defaults, rated.usual, rated.why) == ("rated@v1", 0.95, 0.95, "NOT_FOUND")
-    assert (rated.unavailable, rated.age_s, rated.freshness_s) == (0.0, None, None)
+    assert (rated.unavailable, rated.age_s, rated.freshness_s, rated.late) == (0.0, None, None, None)
 
 
 def test_a_single_redis_is_one_node() -> None:
