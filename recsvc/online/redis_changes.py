@@ -56,11 +56,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What was announced since: ``last`` is where to go on; ``gap`` says that entries were lost before these."""
+    """What was announced since: ``last`` is where to go on; ``gap`` says that entries were lost before these.
+
+    ``more``: there may be others after ``last``, for these are as many as were to come.
+    """
 
     changes: tuple[Change, ...]
     last: bytes
     gap: bool
+    more: bool
 
 
 class RedisChangeFeed:
@@ -94,7 +98,7 @@ class RedisChangeFeed:
             gap = not entries or entries[0][0] != last
         fresh = [e for e in entries if e[0] != last][:count]
         found = tuple(c for c in map(_change, fresh) if c is not None)
-        return Changes(found, fresh[-1][0] if fresh else last, gap)
+        return Changes(found, fresh[-1][0] if fresh else last, gap, len(fresh) == count)
 
 
 async def _guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401  # what redis-py returns is typed loosely

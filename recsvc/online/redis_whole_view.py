@@ -42,8 +42,7 @@ class RedisWholeView:
             while True:
                 scan = node.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_PER_SCAN)
                 cursor, keys = await _guarded(scan)
-                if keys:
-                    yield await self._rows(keys)
+                yield await self._rows(keys)  # none, where others have many keys: who reads can do something else
                 if int(cursor) == 0:
                     break
 
@@ -51,7 +50,7 @@ class RedisWholeView:
         """See WholeView.since."""
         changes = await self._feed.since(position)
         keys = dict.fromkeys(change.key for change in changes.changes)
-        return Written(await self._rows(list(keys)), changes.last, changes.gap)
+        return Written(await self._rows(list(keys)), changes.last, changes.gap, changes.more)
 
     async def _rows(self, keys: Sequence[bytes]) -> list[IdRow]:
         """Read rows of keys that are this view's; a key that holds no string has none, as in any other read."""

@@ -10,11 +10,15 @@ IdRow = tuple[str, bytes | None]
 
 
 class Written(NamedTuple):
-    """Rows that were written since a position, in order; ``gap``: others were lost, so a new scan is due."""
+    """Rows that were written since a position, in order; ``gap``: others were lost, so a new scan is due.
+
+    ``more``: these are as many as come at once, so there may be others; else they are all that there were.
+    """
 
     rows: Sequence[IdRow]
     position: bytes
     gap: bool
+    more: bool
 
 
 class WholeView(Protocol):
@@ -25,7 +29,7 @@ class WholeView(Protocol):
         ...
 
     def scan(self) -> AsyncIterator[Sequence[IdRow]]:
-        """Yield all rows, in pieces; what is written meanwhile may be missed, or come twice."""
+        """Yield all rows, in pieces that may be empty; what is written meanwhile may be missed, or come twice."""
         ...
 
     async def since(self, position: bytes) -> Written:

@@ -13,6 +13,7 @@ from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.index.protocol import Basis
 from recsvc.recommend.item_column import ItemColumn, StringColumn
+from recsvc.recommend.item_hashes import Hashes, SharedHashes
 from recsvc.recommend.list_column import ListColumn
 from recsvc.recommend.masks import Masks
 from recsvc.recommend.popularity import Popularity
@@ -21,7 +22,7 @@ UNKNOWN = -1
 """The place of an item that the catalogue has not."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Catalogue:
     """A snapshot of a catalogue; all arrays are by *place*, the index of an item, and read-only.
 
@@ -31,9 +32,9 @@ class Catalogue:
     * ``basis``: which may be recommended at all: they exist, and are available where the catalogue says what that is.
     * ``columns``: by reference (``view:feature``). ``category``: the reference of that column, or None.
     * ``created``: all places by when they were created, the last first; None where the catalogue does not say that.
-    * ``first_seen_micros``: when each was first put in (µs since 1970).
     * ``category_codes``: what ``categories`` gives for all places.
     * ``unavailable``: how many items exist that are not allowed. ``masks``: what filters made of it.
+    * ``hashes``: of the ids, shared by the snapshots of a generation.
     """
 
     name: str
@@ -45,12 +46,12 @@ class Catalogue:
     columns: Mapping[str, ItemColumn]
     ranked: Popularity
     created: Popularity | None
-    first_seen_micros: npt.NDArray[np.int64]
     category: str | None
     category_codes: npt.NDArray[np.int32]
     unavailable: int
     index: Mapping[str, int]
     masks: Masks = field(default_factory=Masks)
+    hashes: SharedHashes = field(default_factory=SharedHashes)
 
     def __repr__(self) -> str:
         there, allowed = int(self.exists.sum()), f"{self.basis.passing} allowed"
@@ -85,6 +86,10 @@ class Catalogue:
         found = np.fromiter(map(self.index.get, ids, repeat(UNKNOWN)), np.int64, len(ids))
         found[found >= len(self)] = UNKNOWN  # the index is shared with younger snapshots
         return found
+
+    async def places_of_hashes(self, wanted: Hashes) -> Places:
+        """Return the places of the items that have these hashes, in rising order."""
+        return await self.hashes.places(self.ids, wanted)
 
     def id_texts(self, places: Places) -> list[str]:
         """Return the ids of the items at ``places``."""

@@ -15,6 +15,7 @@ from recsvc.recommend.copy_on_write import CopyOnWrite, Places
 from recsvc.recommend.dictionary import NO_CODE, Mask
 from recsvc.recommend.index.protocol import Basis
 from recsvc.recommend.item_column import ItemColumn, NumberColumn
+from recsvc.recommend.item_hashes import SharedHashes
 from recsvc.recommend.list_builder import ListBuilder
 from recsvc.recommend.popularity import Popularity
 from recsvc.registry import placement
@@ -43,7 +44,7 @@ class CatalogueBuilder:
         self._rows = {view_of(reference): CopyOnWrite(np.bool_, empty=False) for reference in types}
         self._ids = CopyOnWrite(np.object_, None)
         self._index: dict[str, int] = {}
-        self._first_seen = CopyOnWrite(np.int64, 0)
+        self._hashes = SharedHashes()
         self._orders: dict[str, tuple[NumberColumn, Popularity]] = {}
         self._categories: tuple[ItemColumn, Codes] | None = None
         self._last: Catalogue | None = None
@@ -55,17 +56,17 @@ class CatalogueBuilder:
             f"{len(self._ids)} places, {len(self._columns)} columns)"
         )
 
-    def put(self, view: str, item: str, values: Mapping[str, FeatureData | None], seen_micros: int) -> None:
+    def put(self, view: str, item: str, values: Mapping[str, FeatureData | None]) -> None:
         """Have this row of ``view`` (its part of references, as they are written).
 
         ``values``, as FeatureType.normalize gives them, are by reference; None or left out: no value.
         """
         given = {r: ([v], np.array([v is not None])) for r, v in values.items()}
-        self._put(view, self._places([item], seen_micros), given)
+        self._put(view, self._places([item]), given)
 
-    def put_columns(self, view: str, items: Sequence[str], columns: Mapping[str, Column], seen_micros: int) -> None:
+    def put_columns(self, view: str, items: Sequence[str], columns: Mapping[str, Column]) -> None:
         """Have these rows, as they were read; of an item that comes twice the last row holds."""
-        places = self._places(items, seen_micros)
+        places = self._places(items)
         given = {r: (c.values, np.broadcast_to(c.has_value(), len(items))) for r, c in columns.items()}
         last = _last_of_each(places)
         if last is not None:
@@ -105,11 +106,11 @@ class CatalogueBuilder:
             columns=columns,
             ranked=self._ordered(definition.popularity, columns),
             created=None if created is None else self._ordered(created, columns),
-            first_seen_micros=self._first_seen.view(),
             category=definition.category,
             category_codes=self._category_codes(columns, len(exists)),
             unavailable=int(np.count_nonzero(exists)) - passing,
             index=self._index,
+            hashes=self._hashes,
         )
 
     def _ordered(self, reference: str, columns: Mapping[str, ItemColumn]) -> Popularity:
@@ -142,14 +143,13 @@ class CatalogueBuilder:
         exists.flags.writeable = False
         return exists
 
-    def _places(self, items: Sequence[str], seen_micros: int) -> Places:
+    def _places(self, items: Sequence[str]) -> Places:
         """Return the places of items, and make room for those that are new."""
         index = self._index
         new = [item for item in dict.fromkeys(items) if item not in index]
         if new:
             start = self._ids.append(np.array(new, np.object_))
             size = len(self._ids)
-            self._first_seen.append(np.full(len(new), seen_micros))
             for row in self._rows.values():
                 row.resize(size)
             for column in self._columns.values():
@@ -176,12 +176,12 @@ class CatalogueBuilder:
 
     def _move_up(self, places: Places) -> None:
         """Leave the places of deleted items out. Older snapshots keep theirs."""
-        arrays = (self._ids, self._first_seen, *self._rows.values())
-        for array in arrays:
+        for array in (self._ids, *self._rows.values()):
             array.replace(array.read(places))
         for column in self._columns.values():
             column.keep(places)
         self._index = {item: place for place, item in enumerate(self._ids.view().tolist())}
+        self._hashes = SharedHashes()
         self._orders.clear()
         self._generation += 1
 

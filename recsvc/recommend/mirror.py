@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from recsvc.errors import StoreUnavailableError
@@ -26,13 +26,17 @@ from recsvc.telemetry.counters import Counters
 log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 1.0
-"""How often the change feed is read."""
+"""How often the change feed is read, and what it told is served, at least."""
 RESCAN_S: Final = 300.0
 """How often all rows are looked at again, for what no change told: rows that expired, announcements that were lost."""
 
 
 class _View:
-    """A view of the catalogue: where its rows come from, and what of them is kept."""
+    """A view of the catalogue: where its rows come from, and what of them is kept.
+
+    ``position``: where to go on in its feed, empty where that is unknown. ``whole``: all of its rows are in, and since
+    then none was lost. ``as_of``: what was written before is in; by the mirror's clock, as ``scanned_at``.
+    """
 
     def __init__(  # what it is of, and what it works with
         self, prefix: str, references: Sequence[str], registry: Registry, rows: WholeView, counters: Counters
@@ -41,6 +45,8 @@ class _View:
         self._counters = counters
         self.rows = rows
         self.position = b""
+        self.whole = False
+        self.as_of = 0.0
         self.scanned_at = 0.0
         self.touched: set[str] | None = None  # while it is scanned: items that have a row, or had one written
         view = registry.view(prefix)
@@ -68,7 +74,7 @@ class _View:
             self.put(builder, [(items[i], there[items[i]]) for i in right], now_micros)
             return
         columns = {reference: decoded.columns[index] for index, reference in self.references.items()}
-        builder.put_columns(self.prefix, items, columns, now_micros)
+        builder.put_columns(self.prefix, items, columns)
 
 
 class CatalogueMirror:
@@ -86,9 +92,9 @@ class CatalogueMirror:
         now_micros: Callable[[], int],
         clock: Callable[[], float],
         counters: Counters,
-        prepare: Callable[[Catalogue], object] = lambda _: None,
+        prepare: Callable[[Catalogue, Catalogue], Awaitable[object]],
     ) -> None:
-        """``prepare`` is told in a thread of each snapshot that is to be served, before it is."""
+        """``prepare`` is awaited before a snapshot is served: it gets that one, and the one served until then."""
         self._prepare = prepare
         references = kept_references(definition)
         types = {r: feature_type(registry, r) for r in references}
@@ -101,6 +107,7 @@ class CatalogueMirror:
         self._now_micros = now_micros
         self._clock = clock
         self._fresh_at: float | None = None
+        self._followed_at = clock()
         self.snapshot: Catalogue = self._builder.snapshot()
 
     def __repr__(self) -> str:
@@ -114,8 +121,9 @@ class CatalogueMirror:
         """Follow the store for ever; what fails is tried again."""
         failing = False
         while True:
+            behind = False
             try:
-                await self.refresh()
+                behind = await self.refresh()
             except StoreUnavailableError as error:
                 if not failing:
                     log.warning("catalogue %s is not kept up to date: %s", self.definition.name, error)
@@ -127,28 +135,25 @@ class CatalogueMirror:
                 if failing:
                     log.info("catalogue %s is up to date again", self.definition.name)
                 failing = False
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(0.0 if behind else INTERVAL_S)
 
-    async def refresh(self) -> None:
-        """Bring the catalogue up to date. Raises StoreUnavailableError; what was known stays."""
-        began = self._clock()
+    async def refresh(self) -> bool:
+        """Bring the catalogue up to date; True: as far as INTERVAL_S went, there is more to read.
+
+        Raises StoreUnavailableError; what was known stays.
+        """
+        behind = await self._follow()
         for view in self._views:
-            if not view.position or not await self._follow(view):
-                position, view.position = await view.rows.position(), b""
+            if not view.whole or self._clock() - view.scanned_at >= RESCAN_S:
                 await self._scan(view)
-                view.position = position
-            elif began - view.scanned_at >= RESCAN_S:
-                await self._scan(view, serving=True)
-        await self._publish(began)
+        await self._publish()
+        return behind
 
-    async def _publish(self, as_of: float) -> None:
-        self.snapshot = await asyncio.to_thread(self._prepared)
-        self._fresh_at = as_of
-
-    def _prepared(self) -> Catalogue:
-        snapshot = self._builder.snapshot()
-        self._prepare(snapshot)
-        return snapshot
+    async def _publish(self) -> None:
+        as_of = min(view.as_of for view in self._views)
+        snapshot = await asyncio.to_thread(self._builder.snapshot)
+        await self._prepare(snapshot, self.snapshot)
+        self.snapshot, self._fresh_at = snapshot, as_of
 
     def _drop_untouched(self, view: _View, touched: set[str]) -> None:
         """Delete what a scan found no row of."""
@@ -156,39 +161,58 @@ class CatalogueMirror:
         items = known.id_texts(known.exists.nonzero()[0])
         self._builder.delete(view.prefix, [item for item in items if item not in touched])
 
-    async def _follow(self, view: _View) -> bool:
-        """Take in what was written; False where some of it is lost."""
-        while True:
-            written = await view.rows.since(view.position)
-            if written.gap:
-                return False
-            await self._put(view, written.rows)
-            if written.position == view.position:
-                return True
-            view.position = written.position
+    async def _follow(self) -> bool:
+        """Take in what was written, for INTERVAL_S at most: who writes may never pause. True: there is more."""
+        began, behind = self._clock(), True
+        while behind and self._clock() - began < INTERVAL_S:
+            behind = any([await self._take(view) for view in self._views if view.position])
+        self._followed_at = self._clock()
+        return behind
+
+    async def _take(self, view: _View) -> bool:
+        """Take in the next of what was written to a view; True: there may be more."""
+        began = self._clock()
+        written = await view.rows.since(view.position)
+        if written.gap:
+            view.position, view.whole = b"", False
+            return False
+        await self._put(view, written.rows)
+        view.position = written.position
+        if view.whole and not written.more:
+            view.as_of = began
+        return written.more
 
     async def _put(self, view: _View, rows: Sequence[IdRow]) -> None:
+        if not rows:
+            return
         if view.touched is not None:
             view.touched.update(item for item, _ in rows)
         # In a thread: 5,000 rows take some 50 ms. The builder has one user at a time all the same.
         await asyncio.to_thread(view.put, self._builder, rows, self._now_micros())
 
-    async def _scan(self, view: _View, *, serving: bool = False) -> None:
-        """Take in all rows of a view, and drop what has none. While ``serving``, changes are followed in between."""
+    async def _scan(self, view: _View) -> None:
+        """Take in all rows of a view, and drop what has none. Changes are followed in between, and served."""
         began = self._clock()
+        if not view.whole:
+            view.position = await view.rows.position()
         view.touched = set()
         try:
             async for rows in view.rows.scan():
                 await self._put(view, rows)
-                if serving:
-                    as_of = self._clock()
-                    if not all([await self._follow(other) for other in self._views]):
-                        return  # a gap: the next refresh begins anew
-                    await self._publish(as_of)
+                await self._keep_up()
             await asyncio.to_thread(self._drop_untouched, view, view.touched)
         finally:
             view.touched = None
+        view.whole = bool(view.position)  # else changes were lost meanwhile: the next refresh scans again
+        view.as_of = max(view.as_of, began)
         view.scanned_at = began
+
+    async def _keep_up(self) -> None:
+        """Follow changes every INTERVAL_S of something that takes long, and serve them; never half of a first scan."""
+        if self._clock() - self._followed_at >= INTERVAL_S:
+            await self._follow()
+            if self._fresh_at is not None:
+                await self._publish()
 
 
 def _is_tombstone(row: bytes) -> bool:

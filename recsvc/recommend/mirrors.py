@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from recsvc.errors import StoreUnavailableError
@@ -38,7 +38,7 @@ class Mirrors:
         self,
         whole_view: Callable[[FeatureView], WholeView],
         around: Surroundings,
-        prepare: Callable[[SnapshotOfItems], object],
+        prepare: Callable[[SnapshotOfItems, SnapshotOfItems], Awaitable[object]],
     ) -> None:
         self._whole_view = whole_view
         self._around = around
@@ -73,10 +73,10 @@ class Mirrors:
             for name, definition in registry.catalogues.items():
                 fresh[name] = await self._following(name, definition, registry)
         except BaseException:
-            _cancel(self._followed, fresh)
+            await ended(_tasks(fresh, self._followed))
             raise
-        _cancel(fresh, self._followed)
-        self._followed = fresh
+        before, self._followed = self._followed, fresh
+        await ended(_tasks(before, fresh))
 
     async def _following(self, name: str, definition: Catalogue, registry: Registry) -> Followed:
         views = {prefix: registry.view(prefix) for prefix in map(view_of, kept_references(definition))}
@@ -108,8 +108,6 @@ class Mirrors:
         await ended(followed.task for followed in self._followed.values())
 
 
-def _cancel(kept: Mapping[str, Followed], gone: Mapping[str, Followed]) -> None:
-    """Cancel the tasks of ``gone`` that are not ``kept``."""
-    for name, followed in gone.items():
-        if kept.get(name) is not followed:
-            followed.task.cancel()
+def _tasks(followed: Mapping[str, Followed], but: Mapping[str, Followed]) -> list[asyncio.Task[None]]:
+    """Return the tasks of what is followed, without those that are in ``but`` too."""
+    return [of.task for name, of in followed.items() if but.get(name) is not of]

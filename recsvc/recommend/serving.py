@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,19 @@ from recsvc.online.ended import ended
 from recsvc.online.vector_store import VectorStores
 from recsvc.online.whole_view import WholeView
 from recsvc.recommend.asking import Executors
+from recsvc.recommend.catalogue import Catalogue
 from recsvc.recommend.impression_files import ImpressionFiles
 from recsvc.recommend.impression_queue import ImpressionQueue
-from recsvc.recommend.index.protocol import VectorIndex
 from recsvc.recommend.index.published import reopen
 from recsvc.recommend.mirrors import Mirrors
 from recsvc.recommend.page_token import PageTokens
 from recsvc.recommend.pipeline import TARGET_S, Recommender
 from recsvc.recommend.ranking.guard import GuardedRanker
 from recsvc.recommend.served_models import ServedModels
-from recsvc.recommend.snapshot import Indexes
+from recsvc.recommend.snapshot import Indexes, index_names
 from recsvc.recommend.surroundings import Surroundings
 from recsvc.registry.model import FeatureView
-from recsvc.registry.placement import Nearest, Placement, SimilarToRecent, SimilarToSeeds
+from recsvc.registry.placement import Placement
 from recsvc.registry.registry import Registry
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry.counters import Counters
@@ -95,7 +95,7 @@ class Recommending:
         self._indexes = Indexes({})
         self._mirrors = Mirrors(whole_view, self._around, self._indexes.prepare)
         self._models = ServedModels(places.models)
-        self._serving: dict[str, VectorIndex] = {}
+        self._placements: Sequence[Placement] = ()
         self._told: dict[str, str] = {}
         self._watch: asyncio.Task[None] | None = None
         self.recommender = self._recommender({})
@@ -119,13 +119,17 @@ class Recommending:
         Raises StoreUnavailableError, and serves what it served, where a catalogue that has changed cannot be read.
         """
         await self._mirrors.adopt(registry)
-        serves = self._watch is not None
+        serves, placements = self._watch is not None, list(registry.placements.values())
         if self._watch is not None:
             await ended([self._watch])
-        names = sorted(set(_index_names(registry.placements.values())))
-        await self._reopen(names, _give_way if serves else _go_on)
-        rankers = await asyncio.to_thread(self._models.load, registry)
+        self._indexes.serve([*self._placements, *placements])  # until the others take over, the old ones are asked
+        for mirror in self._mirrors.by_name.values():
+            await self._indexes.prepare(mirror.snapshot)
+        names = sorted(set(index_names(placements)))
+        rankers = await self._look(names, registry, _give_way if serves else _go_on) or {}
         self.recommender = self._recommender(rankers)
+        self._placements = placements
+        self._indexes.serve(placements)
         self._watch = asyncio.create_task(self._follow(names, registry))
 
     async def close(self) -> None:
@@ -138,7 +142,7 @@ class Recommending:
         if self._impressions is not None:
             await self._impressions.close(grace_s=GRACE_S)
 
-    def _recommender(self, rankers: dict[str, GuardedRanker]) -> Recommender:
+    def _recommender(self, rankers: Mapping[str, GuardedRanker]) -> Recommender:
         offer = None if self._impressions is None else self._impressions.offer
         return Recommender(
             self._mirrors.by_name,
@@ -154,32 +158,42 @@ class Recommending:
         """Take other versions of indexes and models soon after they were published."""
         while True:
             await asyncio.sleep(INDEX_INTERVAL_S)
-            try:
-                await self._reopen(names, _give_way)
-                self.recommender.rankers = await asyncio.to_thread(self._models.load, registry)
-            except Exception:  # whatever was published: what is served stays, and later versions are looked at
-                log.exception("indexes and models cannot be looked at")
+            rankers = await self._look(names, registry, _give_way)
+            if rankers is not None:
+                self.recommender.rankers = rankers
 
-    async def _reopen(self, names: Iterable[str], pause: Callable[[], None]) -> None:
-        """Take the newest version of each index; where it is bad, the one that was good stays.
+    async def _look(
+        self, names: Iterable[str], registry: Registry, pause: Callable[[], None]
+    ) -> Mapping[str, GuardedRanker] | None:
+        """Take the newest version of each index, and return the models; None where it failed, which is logged.
 
-        ``pause`` is called every few milliseconds by the thread that reads it and finds its items.
+        ``pause`` is called every few milliseconds by the thread that reads an index and finds its items.
         """
-        for name in names:
-            if self._places.indexes is None:
-                self._tell(name, "there is no directory of indexes (--index-dir)")
-                continue
-            root, serving = self._places.indexes / name, self._serving.get(name)
-            found = await asyncio.to_thread(reopen, root, serving, stores=self._stores, pause=pause)
-            if found.problem is not None or found.index is None:
-                self._tell(name, found.problem or f"nothing is published in {root}")
-            if found.index is not None and found.index is not serving:
-                self._serving[name] = found.index
-                for mirror in self._mirrors.by_name.values():  # a million ids take a second to find
-                    await asyncio.to_thread(self._indexes.prepare, mirror.snapshot, {name: found.index}, pause)
-                self._indexes.swap(name, found.index)
-                self._told.pop(name, None)
-                log.info("index %s: version %s is served", name, found.index.version)
+        try:
+            for name in names:
+                await self._reopen(name, pause)
+            return await asyncio.to_thread(self._models.load, registry)
+        except Exception:  # whatever was published: what is served stays, and later versions are looked at
+            log.exception("indexes and models cannot be looked at")
+            return None
+
+    async def _reopen(self, name: str, pause: Callable[[], None]) -> None:
+        """Take the newest version of an index; where it is bad, the one that was good stays."""
+        if self._places.indexes is None:
+            self._tell(name, "there is no directory of indexes (--index-dir)")
+            return
+        root, serving = self._places.indexes / name, self._indexes.served.get(name)
+        found = await asyncio.to_thread(reopen, root, serving, stores=self._stores, pause=pause)
+        if found.problem is not None or found.index is None:
+            self._tell(name, found.problem or f"nothing is published in {root}")
+        if found.index is not None and found.index is not serving:
+            await self._indexes.swap(name, found.index, self._catalogues, pause)
+            self._told.pop(name, None)
+            log.info("index %s: version %s is served", name, found.index.version)
+
+    def _catalogues(self) -> list[Catalogue]:
+        """Return the catalogues that are served now."""
+        return [mirror.snapshot for mirror in self._mirrors.by_name.values()]
 
     def _tell(self, name: str, problem: str) -> None:
         """Log a problem once."""
@@ -195,12 +209,3 @@ def _give_way() -> None:
 
 def _go_on() -> None:
     """Take all the time there is: nobody is served yet."""
-
-
-def _index_names(placements: Iterable[Placement]) -> Iterable[str]:
-    for of in placements:
-        for source in of.sources:
-            if isinstance(source, Nearest | SimilarToSeeds | SimilarToRecent):
-                yield source.index
-        if of.diversity is not None:
-            yield of.diversity.index

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +16,15 @@ from recsvc.recommend.catalogue import UNKNOWN, Catalogue
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.index.protocol import Allowed, Hits, Renumbered, Renumbers, VectorIndex
 from recsvc.recommend.index.table import NO_HITS
+from recsvc.registry.placement import Nearest, Placement, SimilarToRecent, SimilarToSeeds
 
 Vector = NDArray[np.float32]
-_State = tuple[str, int, int]
-"""Version of an index, generation of a catalogue, and how many places that has."""
-_KEPT: Final = 3
-"""What is remembered of an index: for what is served, what was, and what is being prepared."""
 _TURN: Final = 512
 """Items that are looked up at a time: in half a millisecond."""
+
+
+def _go_on() -> None:
+    """Take all the time there is."""
 
 
 class Aligned:
@@ -50,45 +53,50 @@ class Indexed:
 
     ``places`` int64[rows of the index]: where each is in the catalogue, -1 for items that it has not. ``rows``
     int64[places of the catalogue]: the other way round. ``missing``: the rows of items that the catalogue had not.
+    ``order``: the ``index`` of the catalogue, which is another one where items have other places.
     """
 
     index: VectorIndex
+    order: Mapping[str, int] = field(repr=False)
     places: Places
     rows: Places
     missing: Mapping[str, int] = field(repr=False)
     by_place: Renumbered
 
     @classmethod
-    def of(cls, index: VectorIndex, catalogue: Catalogue, pause: Callable[[], object] = lambda: None) -> Indexed:
+    def of(cls, index: VectorIndex, catalogue: Catalogue, pause: Callable[[], object] = _go_on) -> Indexed:
         """Find the items of an index in a catalogue, deleted ones too: they may come back to their place.
 
         ``pause`` is called again and again, so that another thread can have its turn.
         """
-        ids, left = index.ids, iter(index.ids)  # one after another: to look each up by its place takes longer
+        ids = index.ids
+        left = iter(ids)  # one after another: to look each up by its place takes longer
         parts = [np.empty(0, np.int64)]
         while some := list(islice(left, _TURN)):
             parts.append(catalogue.kept_places(some))
             pause()
         places = np.concatenate(parts)
         missing = {ids[row]: row for row in np.flatnonzero(places == UNKNOWN).tolist()}
-        return cls._with(index, places, len(catalogue), missing)
+        return cls._with(index, catalogue, places, missing)
 
     @classmethod
-    def _with(cls, index: VectorIndex, places: Places, size: int, missing: Mapping[str, int]) -> Indexed:
-        rows = np.full(size, UNKNOWN, np.int64)
+    def _with(cls, index: VectorIndex, catalogue: Catalogue, places: Places, missing: Mapping[str, int]) -> Indexed:
+        rows = np.full(len(catalogue), UNKNOWN, np.int64)
         known = np.flatnonzero(places != UNKNOWN)
         rows[places[known]] = known
         by_place = index.renumbered(places, rows) if isinstance(index, Renumbers) else Aligned(index, places)
-        return cls(index, places, rows, missing, by_place)
+        return cls(index, catalogue.index, places, rows, missing, by_place)
 
     def grown(self, catalogue: Catalogue) -> Indexed:
-        """Return what ``of`` returns for a later snapshot of the same generation, at the price of its new items."""
+        """Return what ``of`` returns for a later snapshot of the same ``order``, at the price of its new items."""
+        if len(self.rows) == len(catalogue):
+            return self
         before = len(self.rows)
         new = ((place, self.missing.get(item)) for place, item in enumerate(catalogue.ids[before:].tolist(), before))
         found = [(place, row) for place, row in new if row is not None]
         places = self.places.copy()
         places[[row for _, row in found]] = [place for place, _ in found]
-        return self._with(self.index, places, len(catalogue), self.missing)
+        return self._with(self.index, catalogue, places, self.missing)
 
     def search(self, query: Vector, k: int, allowed: Allowed) -> Hits:
         """Return the ``k`` nearest of the items that are ``allowed`` (by place of the catalogue), by such places.
@@ -116,51 +124,99 @@ class Snapshot:
 
 
 class Indexes:
-    """Gives snapshots of a catalogue, and remembers where items of indexes are in it.
+    """Gives snapshots of catalogues, with the indexes that placements of each of them name; for one event loop.
 
-    One thread may ``prepare`` while another takes snapshots.
+    Items are looked for in threads, before a catalogue or an index is served: a snapshot costs nothing.
     """
 
-    def __init__(self, indexes: Mapping[str, VectorIndex]) -> None:
-        self._indexes = dict(indexes)
-        self._known: dict[tuple[str, str], dict[_State, Indexed]] = {}
+    def __init__(self, indexes: Mapping[str, VectorIndex], placements: Iterable[Placement] = ()) -> None:
+        self._served = dict(indexes)
+        self._placements = list(placements)
+        self._known: WeakKeyDictionary[Catalogue, Mapping[str, Indexed]] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
-        return f"Indexes({list(self._indexes.values())})"
+        return f"Indexes({list(self._served.values())})"
 
-    def swap(self, name: str, index: VectorIndex) -> None:
-        """Take another index from now on; requests that began keep the one they have."""
-        self._indexes[name] = index
+    @property
+    def served(self) -> Mapping[str, VectorIndex]:
+        """The indexes of now, by name."""
+        return self._served
+
+    def serve(self, placements: Iterable[Placement]) -> None:
+        """Have the indexes that these placements name from now on, and let go of others."""
+        self._placements = list(placements)
+        names = set(index_names(self._placements))
+        self._served = {name: index for name, index in self._served.items() if name in names}
+        for catalogue, known in list(self._known.items()):
+            wanted = self._wanted(catalogue)
+            self._known[catalogue] = {name: indexed for name, indexed in known.items() if name in wanted}
 
     def snapshot(self, catalogue: Catalogue, age_s: float | None) -> Snapshot:
-        """Return what a request sees that begins now; at once where it was prepared."""
-        indexes = {name: self._indexed(name, index, catalogue) for name, index in self._indexes.items()}
-        return Snapshot(catalogue, indexes, age_s)
+        """Return what a request sees that begins now; without indexes that were not prepared."""
+        return Snapshot(catalogue, self._known.get(catalogue, {}), age_s)
 
-    def prepare(
-        self,
-        catalogue: Catalogue,
-        indexes: Mapping[str, VectorIndex] | None = None,
-        pause: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Find the items of indexes (None: of those that are served) in a catalogue, for snapshots to come.
+    async def prepare(self, catalogue: Catalogue, served: Catalogue | None = None) -> None:
+        """Find the items of the indexes in a catalogue that is about to be served, in place of another one.
 
-        For another thread than that of requests, before these see the catalogue or the index; ``pause`` as in
-        Indexed.of.
+        Who serves it before anything else is awaited has no snapshot without an index.
         """
-        for name, index in (self._indexes if indexes is None else dict(indexes)).copy().items():
-            self._indexed(name, index, catalogue, pause)
+        while late := self._late(catalogue):
+            for name, index in late.items():
+                known = [of[name] for of in map(self._of, (catalogue, served)) if name in of]
+                indexed = await asyncio.to_thread(_indexed, index, catalogue, known)
+                self._known[catalogue] = {**self._of(catalogue), name: indexed}
 
-    def _indexed(
-        self, name: str, index: VectorIndex, catalogue: Catalogue, pause: Callable[[], object] = lambda: None
-    ) -> Indexed:
-        known = self._known.setdefault((name, catalogue.name), {})
-        state = index.version, catalogue.generation, len(catalogue)
-        found = known.get(state)
-        if found is None or found.index is not index:
-            shorter = [i for s, i in list(known.items()) if i.index is index and s[1] == state[1] and s[2] < state[2]]
-            found = shorter[-1].grown(catalogue) if shorter else Indexed.of(index, catalogue, pause)
-            known[state] = found
-            for old in list(known)[:-_KEPT]:
-                known.pop(old, None)
-        return found
+    async def swap(
+        self,
+        name: str,
+        index: VectorIndex,
+        catalogues: Callable[[], Iterable[Catalogue]],
+        pause: Callable[[], object] = _go_on,
+    ) -> None:
+        """Take another index, once its items were found in the catalogues that are served by then.
+
+        Requests that began keep the one they have. ``pause`` as in Indexed.of.
+        """
+        found: dict[Catalogue, Indexed] = {}
+        while late := [of for of in catalogues() if name in self._names(of) and of not in found]:
+            for catalogue in late:  # other snapshots may be served by the time that these are looked through
+                found[catalogue] = await asyncio.to_thread(_indexed, index, catalogue, list(found.values()), pause)
+        for catalogue, indexed in found.items():
+            self._known[catalogue] = {**self._of(catalogue), name: indexed}
+        self._served[name] = index
+
+    def _of(self, catalogue: Catalogue | None) -> Mapping[str, Indexed]:
+        return {} if catalogue is None else self._known.get(catalogue, {})
+
+    def _names(self, catalogue: Catalogue) -> set[str]:
+        """Return the names of the indexes that placements of a catalogue name."""
+        return set(index_names(of for of in self._placements if of.catalogue == catalogue.name))
+
+    def _wanted(self, catalogue: Catalogue) -> Mapping[str, VectorIndex]:
+        names = self._names(catalogue)
+        return {name: index for name, index in self._served.items() if name in names}
+
+    def _late(self, catalogue: Catalogue) -> Mapping[str, VectorIndex]:
+        """Return the indexes whose items were not yet looked for in a catalogue."""
+        known = self._of(catalogue)
+        wanted = self._wanted(catalogue).items()
+        return {name: index for name, index in wanted if name not in known or known[name].index is not index}
+
+
+def _indexed(
+    index: VectorIndex, catalogue: Catalogue, known: Iterable[Indexed], pause: Callable[[], object] = _go_on
+) -> Indexed:
+    """Find the items of an index in a catalogue; ``known``: what was found in others, maybe of the same order."""
+    fitting = [of for of in known if of.index is index and of.order is catalogue.index]
+    shorter = [of for of in fitting if len(of.rows) <= len(catalogue)]
+    return shorter[-1].grown(catalogue) if shorter else Indexed.of(index, catalogue, pause)
+
+
+def index_names(placements: Iterable[Placement]) -> Iterator[str]:
+    """Yield the name of each index that placements search, or compare items by."""
+    for of in placements:
+        for source in of.sources:
+            if isinstance(source, Nearest | SimilarToSeeds | SimilarToRecent):
+                yield source.index
+        if of.diversity is not None:
+            yield of.diversity.index

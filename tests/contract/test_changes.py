@@ -113,6 +113,7 @@ async def test_a_follower_goes_on_in_steps(store_endpoint: Endpoint) -> None:
         last, seen = START, []
         while (found := await feed.since(last, count=2)).changes:
             assert len(found.changes) <= 2
+            assert found.more == (len(found.changes) == 2)
             assert not found.gap
             seen += [c.event_micros - NOW for c in found.changes]
             last = found.last

@@ -93,6 +93,15 @@ async def test_a_scan_has_all_rows_of_its_view_and_no_others(store_endpoint: End
             assert dict(found) == dict(zip(ids, rows(len(ids)), strict=True))
 
 
+async def test_a_scan_comes_back_where_nothing_is_its_own(store_endpoint: Endpoint) -> None:
+    """Whoever scans can do something else from time to time, however many keys of others there are."""
+    async with opened(store_endpoint) as (admin, store):
+        await write(admin, PERSON, [str(i) for i in range(2_500)], rows(2_500))
+        pieces = [piece async for piece in RedisWholeView(store.client, FILM).scan()]
+        assert len(pieces) >= 3
+        assert not any(pieces)
+
+
 @pytest.mark.parametrize("topology", ["unix", "cluster"])
 @pytest.mark.parametrize("view", [FILM, PERSON], ids=["spread", "not spread"])
 async def test_ids_of_any_kind_come_back_as_they_are(
@@ -127,7 +136,7 @@ async def test_since_gives_what_was_written_after_the_position(redis_endpoint: G
         whole = RedisWholeView(store.client, FILM)
         await write(admin, FILM, ["before"], [row(0)])
         position = await whole.position()
-        assert await whole.since(position) == ([], position, False)
+        assert await whole.since(position) == ([], position, False, False)
         await write(admin, FILM, ["a", "b"], rows(2))
         await admin.writer().write(FILM, KeyMaker(FILM).keys([["a"]]), [row(5)], force=True)
         await write(admin, FILM, ["gone"], [row(9)])
@@ -137,7 +146,7 @@ async def test_since_gives_what_was_written_after_the_position(redis_endpoint: G
         assert len(found.rows) == 3
         assert not found.gap
         assert found.position == await whole.position()
-        assert await whole.since(found.position) == ([], found.position, False)
+        assert await whole.since(found.position) == ([], found.position, False, False)
 
 
 async def test_since_comes_to_an_end_in_steps(redis_8: Endpoint) -> None:
@@ -212,7 +221,7 @@ async def test_an_empty_store_has_no_rows(store_endpoint: Endpoint) -> None:
         whole = RedisWholeView(store.client, FILM)
         assert await scanned(whole) == []
         assert await whole.position() == START
-        assert await whole.since(START) == ([], START, False)
+        assert await whole.since(START) == ([], START, False, False)
 
 
 async def test_a_store_that_is_gone_is_unavailable() -> None:

@@ -81,7 +81,7 @@ class Model:
 
     def put(self, view: str, item: str, row: Row) -> None:
         """Put a row into both."""
-        self.builder.put(view, item, row, 1)
+        self.builder.put(view, item, row)
         self.views[view][item] = row
 
     def delete(self, view: str, items: list[str]) -> None:

@@ -12,6 +12,7 @@ from recsvc import BOOL, FLOAT64, STRING_LIST, TIMESTAMP, Entity, Feature, Featu
 from recsvc.errors import StoreUnavailableError
 from recsvc.online.row import RowCodec, pack_strings, tombstone
 from recsvc.online.whole_view import IdRow, Written
+from recsvc.recommend.catalogue import Catalogue
 from recsvc.recommend.mirror import CatalogueMirror
 from recsvc.registry import placement
 from recsvc.registry.schema import Schema
@@ -59,13 +60,17 @@ def counts(pop: float) -> bytes:
 
 
 class MemoryView:
-    """See WholeView. ``down``: every call fails; ``scans``: how many there were; ``during`` is called in each scan."""
+    """See WholeView. ``down``: every call fails; ``scans``: how many there were.
+
+    ``during`` is called between the pieces of each scan, ``asked`` when changes are read.
+    """
 
     def __init__(self, **rows: bytes) -> None:
         self.rows: dict[str, bytes] = dict(rows)
         self.down = False
         self.scans = 0
         self.during: list[Any] = []
+        self.asked: list[Any] = []
         self._log: list[str] = ["", *rows]
         self._lost = 0
 
@@ -105,10 +110,12 @@ class MemoryView:
     async def since(self, position: bytes) -> Written:
         """See WholeView.since; up to two changes at a time."""
         self._check()
+        for what in self.asked:
+            what()
         after = int(position)
-        items = dict.fromkeys(self._log[after + 1 : after + 3])
-        rows = [(item, self.rows.get(item)) for item in items if item]
-        return Written(rows, b"%d" % min(after + 2, len(self._log) - 1), after < self._lost)
+        new = self._log[after + 1 : after + 3]
+        rows = [(item, self.rows.get(item)) for item in dict.fromkeys(new) if item]
+        return Written(rows, b"%d" % (after + len(new)), after < self._lost, len(new) == 2)
 
     def _check(self) -> None:
         if self.down:
@@ -122,14 +129,26 @@ class Mirrored:
         self.films = MemoryView(**films)
         self.counts = MemoryView(**pops)
         self.now_s = 100.0
+        self.prepared: Catalogue | None = None
         views = {"film": self.films, "counts": self.counts}
         counters = Counters(monotonic=lambda: self.now_s)
         self.mirror = CatalogueMirror(
-            FILMS, REGISTRY, views, now_micros=lambda: NOW + 1, clock=lambda: self.now_s, counters=counters
+            FILMS,
+            REGISTRY,
+            views,
+            now_micros=lambda: NOW + 1,
+            clock=lambda: self.now_s,
+            counters=counters,
+            prepare=self._prepare,
         )
 
     def __repr__(self) -> str:
         return f"Mirrored({self.mirror!r})"
+
+    async def _prepare(self, snapshot: Catalogue, served: Catalogue) -> None:
+        """Have nothing to prepare; what is served until then is what the mirror has."""
+        assert served is self.mirror.snapshot
+        self.prepared = snapshot
 
     def allowed(self) -> list[str]:
         """Return the items that may be recommended, the most popular first."""
@@ -140,3 +159,14 @@ class Mirrored:
         """Return the items that there are."""
         known = self.mirror.snapshot
         return set(known.id_texts(np.flatnonzero(known.exists)))
+
+
+TWO: Final = {"a": film("drama"), "b": film("comedy")}
+POPS: Final = {"a": counts(1.0), "b": counts(2.0)}
+
+
+async def loaded() -> Mirrored:
+    """Return a mirror of two films that is up to date."""
+    of = Mirrored(TWO, POPS)
+    await of.mirror.refresh()
+    return of

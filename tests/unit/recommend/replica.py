@@ -87,8 +87,10 @@ class Replica:
         types = {r: feature_type(REGISTRY, r) for r in kept_references(FILMS)}
         self.items: dict[str, str] = {}
         self._builder = CatalogueBuilder(FILMS, types, spare=2)
-        self._indexes = Indexes({})
+        self._indexes = Indexes({}, REGISTRY.placements.values())
         self._versions = 0
+        self._next: ExactIndex | None = None
+        self._served: catalogues.Catalogue | None = None
         counters = Counters(monotonic=lambda: 0.0)
         here = Here()
         around = Surroundings(lambda: NOW, lambda: 0.0, Random(seed), Executors(here, here, here), counters)
@@ -119,8 +121,8 @@ class Replica:
     def put(self, number: int, *, available: bool, popularity: float) -> None:
         """Have an item."""
         name, genre = f"i{number}", GENRES[number % 3]
-        self._builder.put("film", name, {"film:available": available, "film:genres": (genre,)}, 1)
-        self._builder.put("counts", name, {"counts:pop": popularity}, 1)
+        self._builder.put("film", name, {"film:available": available, "film:genres": (genre,)})
+        self._builder.put("counts", name, {"counts:pop": popularity})
         self.items.pop(name, None)
         if available:
             self.items[name] = genre
@@ -132,14 +134,18 @@ class Replica:
         self.items.pop(f"i{number}", None)
 
     def swap(self, numbers: Sequence[int]) -> None:
-        """Take another index, of these items in this order."""
+        """Take another index, of these items in this order, before the next page."""
         self._versions += 1
         vectors = np.stack([np.array(numbers, np.float64), np.ones(len(numbers))], axis=1)
         table = vector_table([f"i{n}" for n in numbers], vectors.reshape(len(numbers), 2), Metric.L2)
-        self._indexes.swap("line", ExactIndex(table, version=f"v{self._versions}"))
+        self._next = ExactIndex(table, version=f"v{self._versions}")
 
     async def page(self, placement: str, limit: int, token: str, **asked: Any) -> Recommendation:  # noqa: ANN401  # fields
         """Return a page."""
+        if self._next is not None:
+            await self._indexes.swap("line", self._next, lambda: [self.snapshot])
+        await self._indexes.prepare(self.snapshot, self._served)
+        self._served, self._next = self.snapshot, None
         asking = Asked(REGISTRY.placements[placement], limit, page_token=token, **asked)
         return await self._recommender.recommend(asking, self._reader, 0.0, 10.0)
 

@@ -76,22 +76,21 @@ def test_unknown_deleted_and_later_items_have_no_place() -> None:
     """An id that is no item of the snapshot is UNKNOWN; the place of a deleted one is kept for its return."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
     for item in ("a", "b"):
-        builder.put("film", item, {"film:available": True}, 7)
+        builder.put("film", item, {"film:available": True})
     builder.delete("film", ["a", "never"])
     catalogue = builder.snapshot()
-    builder.put("film", "c", {}, 8)
+    builder.put("film", "c", {})
     assert catalogue.places(["a", "b", "c", "d"]).tolist() == [UNKNOWN, 1, UNKNOWN, UNKNOWN]
     assert catalogue.kept_places(["a", "b", "c", "d"]).tolist() == [0, 1, UNKNOWN, UNKNOWN]
-    builder.put("film", "a", {"film:available": True}, 9)
+    builder.put("film", "a", {"film:available": True})
     assert builder.snapshot().places(["a", "c"]).tolist() == [0, 2]
-    assert builder.snapshot().first_seen_micros.tolist() == [7, 7, 8]
 
 
 def test_only_available_items_are_allowed() -> None:
     """An item that is not available, or not known to be, exists but is not allowed."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
     for item, available in (("a", True), ("b", False), ("c", None)):
-        builder.put("film", item, {"film:available": available}, 0)
+        builder.put("film", item, {"film:available": available})
     assert builder.snapshot().exists.tolist() == [True, True, True]
     assert builder.snapshot().allowed.tolist() == [True, False, False]
 
@@ -99,8 +98,8 @@ def test_only_available_items_are_allowed() -> None:
 def test_an_item_stays_while_a_view_has_a_row_of_it() -> None:
     """Deleting the row of one view takes its features, not the item."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
-    builder.put("film", "a", {"film:lang": "en"}, 0)
-    builder.put("counts", "a", {"counts:pop": 3.0}, 0)
+    builder.put("film", "a", {"film:lang": "en"})
+    builder.put("counts", "a", {"counts:pop": 3.0})
     builder.delete("film", ["a"])
     catalogue = builder.snapshot()
     assert catalogue.places(["a"]).tolist() == [0]
@@ -117,7 +116,7 @@ def test_columns_as_they_are_read_come_in_at_once() -> None:
         "film:lang": column(STRING[8], ["en", "de", "fr"], 2),
         "film:genres": column(STRING_LIST[4, 8], [("x",), (), ("y", "x")]),
     }
-    builder.put_columns("film", ["a", "b", "a"], given_columns, 0)
+    builder.put_columns("film", ["a", "b", "a"], given_columns)
     rows = shown(builder.snapshot())
     assert rows["a"] == comparable({"film:year": 1992, "film:available": True, "film:genres": ("y", "x")})
     assert rows["b"] == comparable({"film:year": 1991, "film:lang": "de", "film:genres": ()})
@@ -126,7 +125,7 @@ def test_columns_as_they_are_read_come_in_at_once() -> None:
 def test_nothing_changed_is_the_same_snapshot() -> None:
     """Asking twice costs nothing, and deleting what is not there changes nothing."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
-    builder.put("film", "a", {}, 0)
+    builder.put("film", "a", {})
     first = builder.snapshot()
     builder.delete("film", ["b"])
     assert builder.snapshot() is first
@@ -136,9 +135,9 @@ def test_columns_that_did_not_change_are_shared() -> None:
     """A change of one feature copies the column of that feature alone."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
     row: dict[str, Any] = {"film:available": True, "film:year": 1990, "film:lang": "en", "film:genres": ("x",)}
-    builder.put("film", "a", row, 0)
+    builder.put("film", "a", row)
     first = builder.snapshot()
-    builder.put("film", "a", {**row, "film:year": 1991}, 0)
+    builder.put("film", "a", {**row, "film:year": 1991})
     second = builder.snapshot()
     assert first.columns["film:genres"].elements is second.columns["film:genres"].elements  # type: ignore[attr-defined]
     assert first.columns["film:lang"].codes is second.columns["film:lang"].codes  # type: ignore[attr-defined]
@@ -149,7 +148,7 @@ def test_columns_that_did_not_change_are_shared() -> None:
 def test_arrays_of_a_snapshot_are_read_only() -> None:
     """Nobody can write into what others read."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
-    builder.put("film", "a", {"film:available": True}, 0)
+    builder.put("film", "a", {"film:available": True})
     catalogue = builder.snapshot()
     arrays = (catalogue.ids, catalogue.exists, catalogue.allowed, catalogue.popularity, catalogue.ranked.order)
     assert not any(array.flags.writeable for array in arrays)
@@ -159,7 +158,7 @@ def test_what_lists_and_strings_leave_behind_is_dropped() -> None:
     """A thousand changes of one item leave columns of bounded size."""
     builder = CatalogueBuilder(DEFINITION, TYPES, spare=4)
     for number in range(1_000):
-        builder.put("film", "a", {"film:lang": str(number), "film:genres": (str(number), "x")}, 0)
+        builder.put("film", "a", {"film:lang": str(number), "film:genres": (str(number), "x")})
         catalogue = builder.snapshot()
     lang, genres = catalogue.columns["film:lang"], catalogue.columns["film:genres"]
     assert lang.dictionary.count < 10  # type: ignore[attr-defined]
@@ -171,7 +170,7 @@ def test_a_category_has_a_code_and_a_name() -> None:
     """Items with the same first element share a code, and the code tells the category."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
     for item, genres in (("a", ("x", "y")), ("b", ("y",)), ("c", ("x",)), ("d", ()), ("e", None)):
-        builder.put("film", item, {"film:genres": genres}, 0)
+        builder.put("film", item, {"film:genres": genres})
     catalogue = builder.snapshot()
     codes = catalogue.categories(catalogue.places(["a", "b", "c", "d", "e"])).tolist()
     assert codes[0] == codes[2] != codes[1]
@@ -183,7 +182,7 @@ def test_a_category_has_a_code_and_a_name() -> None:
 def test_features_of_no_column_are_refused(values: dict[str, Any]) -> None:
     """A feature that the catalogue does not keep, or one of another view, is named."""
     with pytest.raises(ValueError, match=next(iter(values))):
-        CatalogueBuilder(DEFINITION, TYPES).put("film", "a", values, 0)
+        CatalogueBuilder(DEFINITION, TYPES).put("film", "a", values)
 
 
 def test_vectors_are_refused() -> None:
@@ -195,7 +194,7 @@ def test_vectors_are_refused() -> None:
 def test_reprs_tell_the_state() -> None:
     """Builder, snapshot and columns say how large they are."""
     builder = CatalogueBuilder(DEFINITION, TYPES)
-    builder.put("film", "a", {"film:genres": ("x", "y")}, 0)
+    builder.put("film", "a", {"film:genres": ("x", "y")})
     catalogue = builder.snapshot()
     assert repr(builder) == "CatalogueBuilder('films', version 1.0, 1 places, 9 columns)"
     assert repr(catalogue) == "Catalogue('films', version 1.0, 1 items, 0 allowed)"

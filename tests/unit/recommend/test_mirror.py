@@ -15,17 +15,7 @@ from recsvc.recommend import mirror as module
 from recsvc.recommend.mirror import RESCAN_S, kept_references
 from recsvc.registry import placement
 from tests.parts.waiting import eventually
-from tests.unit.recommend.memory_view import BURIED, FILMS, ITEM, MemoryView, Mirrored, counts, film
-
-TWO = {"a": film("drama"), "b": film("comedy")}
-POPS = {"a": counts(1.0), "b": counts(2.0)}
-
-
-async def loaded() -> Mirrored:
-    """Return a mirror of two films that is up to date."""
-    of = Mirrored(TWO, POPS)
-    await of.mirror.refresh()
-    return of
+from tests.unit.recommend.memory_view import BURIED, FILMS, ITEM, POPS, TWO, MemoryView, Mirrored, counts, film, loaded
 
 
 async def test_a_mirror_begins_with_nothing_and_loads_all() -> None:
