@@ -8,6 +8,7 @@ import logging
 import random
 import re
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -32,6 +33,7 @@ from recsvc.online.redis_url import Topology
 from recsvc.online.redis_vector_sets import RedisVectorSets
 from recsvc.online.redis_whole_view import RedisWholeView
 from recsvc.online.vector_store import VectorStores
+from recsvc.recommend.impression_files import MAX_OWNER
 from recsvc.recommend.page_token import MIN_KEY, PageTokens
 from recsvc.recommend.serving import Directories, Recommending
 from recsvc.registry.compat import Change as DefinitionChange
@@ -42,6 +44,7 @@ from recsvc.rpc.handler import Calls, Handlers
 from recsvc.rpc.limits import Limits
 from recsvc.rpc.server import RpcServer
 from recsvc.rpc.servicer import ServingServicer
+from recsvc.secret import Secret
 from recsvc.telemetry import metrics as m
 from recsvc.telemetry.counters import Counters
 from recsvc.telemetry.id_hash import IdHash
@@ -215,6 +218,9 @@ class App:
             except StoreUnavailableError as error:
                 log.error("reload refused, the old definitions stay: %s", error)  # noqa: TRY400  # one line says it all
                 continue
+            except Exception:  # what users define is theirs, and the next reload must find this task alive
+                log.exception("reload failed, the old definitions stay")
+                continue
             self._reader = reader
             fingerprint = reader.registry.fingerprint
             log.info("reloaded: registry %s, %d changes%s", fingerprint, len(changes), _listed(changes))
@@ -338,12 +344,11 @@ def _recommending(
     settings: Settings, redis: OpenRedis, counters: Counters, stores: VectorStores | None
 ) -> Recommending:
     """Return what makes slates, not yet for any definitions. Raises ConfigError."""
-    key = settings.page_token_key.encode() or secrets.token_bytes(MIN_KEY)
     return Recommending(
         Directories(
             *(Path(d) if d else None for d in (settings.index_dir, settings.model_dir, settings.impressions_dir)),
         ),
-        PageTokens([key]),
+        _page_tokens(settings.page_token_key),
         partial(RedisWholeView, redis.client),
         now_micros=now_micros,
         clock=time.monotonic,
@@ -351,8 +356,18 @@ def _recommending(
         counters=counters,
         stores=stores,
         target_s=settings.recommend_target_ms / 1000,
-        owner=re.sub(r"[^A-Za-z0-9_]", "_", settings.listen)[:64],
+        owner=_owner(settings.listen),
     )
+
+
+def _page_tokens(keys: Secret) -> PageTokens:
+    """Return what makes tokens by the first of the keys. Raises ConfigError."""
+    return PageTokens([key.strip().encode() for key in keys.split(",")] if keys else [secrets.token_bytes(MIN_KEY)])
+
+
+def _owner(listen: str) -> str:
+    """Return what names this server in files, and none beside it, on this host or on others that share a volume."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", f"{socket.gethostname()}_{listen}")[-MAX_OWNER:]
 
 
 def _surroundings(counters: Counters) -> Surroundings:

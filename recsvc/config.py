@@ -110,8 +110,9 @@ class Settings:
     model_dir: str = _setting("", "directory of model bundles, one directory for each; empty: none")
     page_token_key: Secret = _setting(  # noqa: RUF009  # a field, as all others
         Secret(),
-        "secret of at least 16 characters that page tokens are signed with, the same on all replicas; empty: one is"
-        " made up, and pages go on only on this server",
+        "secret of at least 16 characters that page tokens are signed with, the same on all replicas; of several, with"
+        " commas between, the first signs and all are accepted; empty: one is made up, and pages go on only on this"
+        " server",
     )
     recommend_target_ms: int = _setting(
         50, "how long a slate may take; while more than 5 % take longer, they have fewer candidates", minimum=1

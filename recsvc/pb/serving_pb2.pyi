@@ -222,13 +222,13 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     REASON_CODE_UNSPECIFIED: _ReasonCode.ValueType  # 0
     """Never sent."""
     REASON_CODE_SIMILAR_TO_TASTE: _ReasonCode.ValueType  # 1
-    """Its embedding is near the user's."""
+    """Its embedding is near the user's, or near the mean of those of the user's recent items, as the placement says."""
     REASON_CODE_SIMILAR_TO_SEED: _ReasonCode.ValueType  # 2
     """It is near an item that the caller gave as a seed: `item_id`."""
     REASON_CODE_SIMILAR_TO_RECENT: _ReasonCode.ValueType  # 3
     """It is near an item that the user met not long ago: `item_id`."""
     REASON_CODE_POPULAR: _ReasonCode.ValueType  # 4
-    """Many users like it; where `category` is set, among the items of that category."""
+    """Many users like it; where `category` is set, among the items of that category, which the user's recent items have."""
     REASON_CODE_NEW: _ReasonCode.ValueType  # 5
     """It is new."""
     REASON_CODE_PINNED: _ReasonCode.ValueType  # 6
@@ -244,13 +244,13 @@ class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
 REASON_CODE_UNSPECIFIED: ReasonCode.ValueType  # 0
 """Never sent."""
 REASON_CODE_SIMILAR_TO_TASTE: ReasonCode.ValueType  # 1
-"""Its embedding is near the user's."""
+"""Its embedding is near the user's, or near the mean of those of the user's recent items, as the placement says."""
 REASON_CODE_SIMILAR_TO_SEED: ReasonCode.ValueType  # 2
 """It is near an item that the caller gave as a seed: `item_id`."""
 REASON_CODE_SIMILAR_TO_RECENT: ReasonCode.ValueType  # 3
 """It is near an item that the user met not long ago: `item_id`."""
 REASON_CODE_POPULAR: ReasonCode.ValueType  # 4
-"""Many users like it; where `category` is set, among the items of that category."""
+"""Many users like it; where `category` is set, among the items of that category, which the user's recent items have."""
 REASON_CODE_NEW: ReasonCode.ValueType  # 5
 """It is new."""
 REASON_CODE_PINNED: ReasonCode.ValueType  # 6
@@ -1553,7 +1553,9 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def seed_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Items that the slate is to be like, at most 100; they do not come themselves. Unknown ids are ignored."""
+        """Items that the slate is to be like, at most 100; they do not come themselves. Unknown ids are ignored. Where there is no time to search
+        for all of them the first ones count, and the candidate source is named as DEGRADATION_REASON_SOURCE_TIMED_OUT.
+        """
 
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1768,7 +1770,18 @@ class ExperimentAssignment(_message.Message):
     """Which variant of an experiment answered.
 
     A unit's bucket is the first 8 bytes (big-endian) of SHA-256 over the UTF-8 of salt and unit, each after its length in bytes as 4 bytes
-    big-endian, modulo 10,000. So ("salt", "196") is in bucket 332, ("salt", "") has none and gets the control.
+    big-endian, modulo 10,000. Programs that compute it can be tested by these:
+
+        salt        unit        bucket
+        salt        196         332
+        ranker-1    196         4898
+        ranker-1    197         192
+        ranker-2    196         3818
+        ranker-1    zoë         1432
+        ranker-1    a-7f3a      5937
+        ranker-11   96          7647
+
+    An empty unit has no bucket, and gets the control.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1806,7 +1819,9 @@ class FilterDrop(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """`filters[0]`, `placement.filters[0]`, `available`, `excluded`, `seeds`, `seen`, `seen_pairs`, `earlier_pages`."""
+    """`available`, `stale` (all items, where the placement leaves them out since their metadata are too old), `placement.filters[0]`,
+    `filters[0]`, `excluded`, `seeds`, `seen`, `earlier_pages`, `seen_pairs`.
+    """
     dropped: _builtins.int
     """How many of the items that passed all before it."""
     def __init__(
@@ -1943,7 +1958,9 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExperimentAssignment]:
-        """One for each experiment of the placement."""
+        """One for each experiment of the placement that had a part in the answer. A variant that stands for another placement ends the list:
+        experiments that come after it are left out, but for those of `experiment_overrides`, which come before all others.
+        """
 
     @_builtins.property
     def index_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

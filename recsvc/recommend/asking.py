@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from recsvc.recommend.asked import Degradation, Flaw
 from recsvc.recommend.candidates import Found, MissingIndexError, Query, find
 from recsvc.recommend.copy_on_write import Places
+from recsvc.recommend.index.remote import RemoteIndex
 from recsvc.recommend.snapshot import Indexed
 from recsvc.registry.placement import CandidateSource, Newest, Popular
 from recsvc.telemetry import hop, names
@@ -35,17 +37,31 @@ class Executors(NamedTuple):
     models: Executor
 
 
-async def ask_all(
-    sources: Sequence[CandidateSource], query: Query, executors: Executors, left_s: float, counters: Counters
+async def ask_all(  # noqa: PLR0913, PLR0917  # what it asks, and works with
+    sources: Sequence[CandidateSource],
+    query: Query,
+    executors: Executors,
+    left_s: float,
+    counters: Counters,
+    aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> tuple[list[Found], list[Degradation]]:
-    """Return what the sources found, in their order, and which of them failed.
+    """Return what the sources found, in their order, and which of them failed, or found only a part in time.
 
     Each has its own time, and ``left_s`` at most. A search cannot be stopped: one that is late ends in its thread, and
-    nobody looks at it.
+    nobody looks at it; but a source that searches again and again begins no search that would be late.
+    ``aside`` is entered while nothing but another server is waited for.
     """
-    outcomes = await asyncio.gather(*(_ask(source, query, executors, left_s, counters) for source in sources))
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(_ask(source, query, executors, left_s, counters)) for source in sources]
+        here = [task for task, source in zip(asking, sources, strict=True) if not _is_elsewhere(source, query)]
+        if here:
+            await asyncio.wait(here)
+        if len(here) < len(asking):
+            async with aside():
+                await asyncio.wait(asking)
+    outcomes = [task.result() for task in asking]
     found = [outcome for outcome in outcomes if isinstance(outcome, Found)]
-    return found, [outcome for outcome in outcomes if isinstance(outcome, Degradation)]
+    return found, [flaw for flaw in map(_flaw, outcomes) if flaw is not None]
 
 
 async def ask_vectors(
@@ -85,6 +101,15 @@ def is_of_memory(source: CandidateSource) -> bool:
     return isinstance(source, Popular | Newest)
 
 
+def is_elsewhere(indexed: Indexed | None) -> bool:
+    """Say whether it is another server that searches an index."""
+    return indexed is not None and isinstance(indexed.index, RemoteIndex)
+
+
+def _is_elsewhere(source: CandidateSource, query: Query) -> bool:
+    return not isinstance(source, Popular | Newest) and is_elsewhere(query.snapshot.indexes.get(source.index))
+
+
 async def _ask(
     source: CandidateSource, query: Query, executors: Executors, left_s: float, counters: Counters
 ) -> Found | Degradation | None:
@@ -95,16 +120,27 @@ async def _ask(
         if span is not None:
             span.attributes[names.SOURCE_NAME] = source.name
             span.attributes[names.CANDIDATES] = len(outcome.candidates.places) if isinstance(outcome, Found) else 0
-            if isinstance(outcome, Degradation):
-                span.attributes[names.ERROR_TYPE] = span.error = outcome.reason.name
+            flaw = _flaw(outcome)
+            if flaw is not None:
+                span.attributes[names.ERROR_TYPE] = span.error = flaw.reason.name
+    return outcome
+
+
+def _flaw(outcome: Found | Degradation | None) -> Degradation | None:
+    """Return what is to be told of what came of a source."""
+    if isinstance(outcome, Found):
+        return Degradation(Flaw.SOURCE_TIMED_OUT, source=outcome.candidates.source) if outcome.late else None
     return outcome
 
 
 async def _outcome(
     source: CandidateSource, query: Query, executor: Executor, wait_s: float, counters: Counters
 ) -> Found | Degradation | None:
+    clock = asyncio.get_running_loop().time
+    until = clock() + wait_s
+    work = partial(find, source, query, lambda: until - clock())
     try:
-        found = await in_time(executor, wait_s, counters, source.name, lambda: find(source, query))
+        found = await in_time(executor, wait_s, counters, source.name, work)
     except MissingIndexError as error:
         return Degradation(Flaw.INDEX_MISSING, source=error.name)
     return Degradation(found, source=source.name) if isinstance(found, Flaw) else found

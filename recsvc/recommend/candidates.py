@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsvc.errors import RecsvcError
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.filling import first_of
-from recsvc.recommend.index.protocol import Allowed
+from recsvc.recommend.index.protocol import Allowed, Hits
 from recsvc.recommend.item_column import NumberColumn
 from recsvc.recommend.merge import Candidates
+from recsvc.recommend.places import firsts
 from recsvc.recommend.quality_factor import Narrowing
-from recsvc.recommend.snapshot import Indexed, Snapshot
-from recsvc.recommend.user_facts import UserFacts
+from recsvc.recommend.snapshot import Indexed, Snapshot, Vector
+from recsvc.recommend.user_facts import UserFacts, is_direction
 from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToRecent, SimilarToSeeds
+
+CATEGORIES: Final = 16
+"""Of recent items, that popular ones are taken of: each takes a walk of its own, and a slate has not room for more."""
 
 
 class MissingIndexError(RecsvcError):
@@ -50,27 +58,34 @@ class Query:
 class Found:
     """Candidates, and for those that are like another item which place that one has.
 
-    ``narrowed``: there may be more of them that were not searched for.
+    ``narrowed``: there may be more of them that were not searched for. ``late``: there was no time to search for all.
+    ``by_category``: they are popular ones of their categories, not of all.
     """
 
     candidates: Candidates
     like: Mapping[int, int] = field(default_factory=dict)
     narrowed: bool = False
+    late: bool = False
+    by_category: bool = False
 
 
-def find(source: CandidateSource, query: Query) -> Found | None:
+def _endless() -> float:
+    return math.inf
+
+
+def find(source: CandidateSource, query: Query, left_s: Callable[[], float] = _endless) -> Found | None:
     """Return what a source finds; None where it has nothing to go by: no seeds, no vector, no recent items.
 
-    Raises MissingIndexError, and whatever an index raises.
+    ``left_s``: how many seconds from now what is found is still of use. Raises MissingIndexError, and whatever an index
+    raises.
     """
     match source:
         case Nearest():
             return _nearest(source, query)
         case SimilarToSeeds():
-            return _similar(source, source.index, query.seeds, query)
+            return _similar(source, query.seeds, query, left_s)
         case SimilarToRecent():
-            recent = query.snapshot.catalogue.places(query.facts.items(source.recent)[: source.last])
-            return _similar(source, source.index, recent[recent != UNKNOWN], query)
+            return _similar(source, _recent(query, source.recent, source.last), query, left_s)
         case Popular():
             return _popular(source, query)
         case Newest():
@@ -78,7 +93,7 @@ def find(source: CandidateSource, query: Query) -> Found | None:
 
 
 def _nearest(source: Nearest, query: Query) -> Found | None:
-    vector = query.facts.vector(source.query)
+    vector = _query_vector(source, query)
     if vector is None:
         return None
     wanted = query.narrowing.of(source.candidates)
@@ -86,19 +101,60 @@ def _nearest(source: Nearest, query: Query) -> Found | None:
     return Found(Candidates(source.name, hits.places, hits.scores), narrowed=len(hits) >= wanted < source.candidates)
 
 
-def _similar(source: SimilarToSeeds | SimilarToRecent, index: str, anchors: Places, query: Query) -> Found | None:
-    """Search around each anchor; of an item that is near several the best score counts."""
+def _query_vector(source: Nearest, query: Query) -> Vector | None:
+    """Return what the user likes: a feature, or the mean of the vectors that the index has of recent items."""
+    if isinstance(source.query, str):
+        return query.facts.vector(source.query)
+    recent = _recent(query, source.query.recent, source.query.last)
+    if not len(recent):
+        return None
+    vectors = _index(query, source.index).vectors(recent)  # unit vectors where the metric is COSINE
+    known = vectors[np.isfinite(vectors).all(axis=1)]
+    if not len(known):
+        return None
+    mean: Vector = known.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean if is_direction(mean) else None
+
+
+def _recent(query: Query, reference: str | None, last: int | None = None) -> Places:
+    """Return those of the ``last`` items (None: of all) in a list feature of the user that the catalogue has."""
+    places = query.snapshot.catalogue.places(query.facts.items(reference)[:last])
+    known: Places = places[places != UNKNOWN]
+    return known
+
+
+def _similar(
+    source: SimilarToSeeds | SimilarToRecent, places: Places, query: Query, left_s: Callable[[], float]
+) -> Found | None:
+    """Search around each anchor, each once; of an item that is near several the best score counts.
+
+    The first ones count where time is short: no search is begun that would not be over in half of what is left.
+    """
+    anchors = places[firsts(places, len(query.snapshot.catalogue))]
     if not len(anchors):
         return None
-    indexed, wanted = _index(query, index), query.narrowing.of(source.candidates)
+    indexed, wanted = _index(query, source.index), query.narrowing.of(source.candidates)
     vectors = indexed.vectors(anchors)
-    found = [
-        (indexed.search(vector, wanted, query.allowed), int(anchor))
-        for anchor, vector in zip(anchors, vectors, strict=True)
-        if np.isfinite(vector).all() and vector.any()
-    ]
+    directions = [i for i in range(len(anchors)) if is_direction(vectors[i])]
+    found: list[tuple[Hits, int]] = []
+    longest = 0.0
+    for i in directions:
+        left = left_s()
+        if found and left < 2 * longest:
+            break
+        found.append((indexed.search(vectors[i], wanted, query.allowed), int(anchors[i])))
+        longest = max(longest, left - left_s())
     if not found:
         return None
+    candidates, like = _best(source.name, found, anchors, wanted)
+    narrowed = wanted < source.candidates and any(len(hits) >= wanted for hits, _ in found)
+    return Found(candidates, like, narrowed=narrowed, late=len(found) < len(directions))
+
+
+def _best(
+    source: str, found: Sequence[tuple[Hits, int]], anchors: Places, wanted: int
+) -> tuple[Candidates, dict[int, int]]:
+    """Return the best of what is near any anchor, without these, and which anchor each is nearest to."""
     places = np.concatenate([hits.places for hits, _ in found])
     scores = np.concatenate([hits.scores for hits, _ in found])
     like = np.concatenate([np.full(len(hits), anchor) for hits, anchor in found])
@@ -107,33 +163,43 @@ def _similar(source: SimilarToSeeds | SimilarToRecent, index: str, anchors: Plac
     _, first = np.unique(places[order], return_index=True)
     best = order[np.sort(first)][:wanted]
     pairs = zip(places[best].tolist(), like[best].tolist(), strict=True)
-    narrowed = wanted < source.candidates and any(len(hits) >= wanted for hits, _ in found)
-    return Found(Candidates(source.name, places[best], scores[best]), dict(pairs), narrowed=narrowed)
+    return Candidates(source, places[best], scores[best]), dict(pairs)
 
 
 def _popular(source: Popular, query: Query) -> Found:
     """Draw without replacement, in proportion to popularity: the largest of log(weight) + Gumbel noise.
 
     The formula is that of W. Kool, H. van Hoof, M. Welling: Stochastic Beams and Where to Find Them, ICML 2019,
-    section 2.3. The order of what was drawn is that of popularity.
+    section 2.3. The order of what was drawn is that of popularity. Of several categories one after the other has its
+    turn, so that each has as many as any, as far as it has items.
     """
-    catalogue = query.snapshot.catalogue
-    pool = first_of(catalogue.ranked, query.allowed.mask, source.pool, among=_liked(source, query))
-    weights = np.maximum(catalogue.popularity[pool], 0.0) + 1e-9
-    noise = np.random.default_rng(query.seed).gumbel(size=len(pool))
-    drawn = np.sort(np.argsort(-(np.log(weights) + noise), kind="stable")[: source.candidates])
-    return Found(Candidates(source.name, pool[drawn], catalogue.popularity[pool[drawn]]))
+    catalogue, random = query.snapshot.catalogue, np.random.default_rng(query.seed)
+    liked = _liked(source, query)
+    order = partial(first_of, catalogue.ranked, query.allowed.mask, source.pool)
+    pools = [order(among=partial(_is_of, catalogue.category_codes, code)) for code in liked] or [order()]
+    drawn = [pool[np.argsort(-_keys(catalogue.popularity[pool], random), kind="stable")] for pool in pools]
+    turns = np.concatenate([np.arange(len(pool)) for pool in drawn])
+    chosen = np.concatenate(drawn)[np.argsort(turns, kind="stable")[: source.candidates]]
+    chosen = chosen[np.lexsort((chosen, -catalogue.popularity[chosen]))]
+    return Found(Candidates(source.name, chosen, catalogue.popularity[chosen]), by_category=bool(liked))
 
 
-def _liked(source: Popular, query: Query) -> Callable[[Places], Mask] | None:
-    """Return what says which items are of the categories of recent ones; None where all may come."""
-    catalogue = query.snapshot.catalogue
-    recent = catalogue.places(query.facts.items(source.recent))
-    if source.recent is None or not (recent != UNKNOWN).any():
-        return None
-    codes = catalogue.category_codes
-    liked = np.unique(codes[recent[recent != UNKNOWN]])
-    return lambda places: np.isin(codes[places], liked[liked != UNKNOWN], kind="table")
+def _keys(popularity: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    keys: NDArray[np.float64] = np.log(np.maximum(popularity, 0.0) + 1e-9) + random.gumbel(size=len(popularity))
+    return keys
+
+
+def _liked(source: Popular, query: Query) -> list[int]:
+    """Return up to CATEGORIES of recent items, that of the newest first; none where all may come."""
+    if source.recent is None:
+        return []
+    codes = query.snapshot.catalogue.category_codes[_recent(query, source.recent)]
+    return list(dict.fromkeys(codes[codes != UNKNOWN].tolist()))[:CATEGORIES]
+
+
+def _is_of(codes: NDArray[np.int32], code: int, places: Places) -> Mask:
+    mask: Mask = codes[places] == code
+    return mask
 
 
 def _newest(source: Newest, query: Query) -> Found | None:

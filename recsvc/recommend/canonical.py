@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import TypeGuard
+from typing import Any
+
+from recsvc.registry.types import INT64_MAX, INT64_MIN
 
 _NAN = struct.pack(">d", math.nan)
 
@@ -54,7 +56,7 @@ def _parts_of_many(value: object) -> Iterator[bytes]:
             yield from entries
         case AbstractSet():
             yield b"u%d:" % len(value)
-            yield from sorted(map(canonical, value))
+            yield from _elements(sorted(value)) if _kinds(value) == {str} else sorted(map(canonical, value))
         case Sequence():
             yield b"l%d:" % len(value)
             yield from _elements(value)
@@ -66,16 +68,27 @@ def _parts_of_many(value: object) -> Iterator[bytes]:
 
 
 def _elements(values: Sequence[object]) -> Iterator[bytes]:
-    if _all_texts(values):  # ids by the thousand: at once, with the lengths before all of them
-        yield b"s" + b"".join([b"%d," % len(v) for v in values])
-        yield _utf8("".join(values))
+    """Yield what a sequence has; the ids, texts and numbers of large requests at once."""
+    at_once = _at_once(values)
+    if at_once is not None:
+        yield at_once
         return
     for value in values:
         yield from _parts(value)
 
 
-def _all_texts(values: Sequence[object]) -> TypeGuard[Sequence[str]]:
-    return all(type(v) is str for v in values)
+def _at_once(values: Sequence[Any]) -> bytes | None:
+    """Return the bytes of values that are all of one simple type, as many as are known: texts after their lengths."""
+    kinds = _kinds(values)
+    if kinds == {str}:
+        return struct.pack(f">c{len(values)}I", b"S", *map(len, values)) + _utf8("".join(values))
+    if kinds == {int} and min(values) >= INT64_MIN and max(values) <= INT64_MAX:
+        return struct.pack(f">c{len(values)}q", b"I", *values)
+    return None
+
+
+def _kinds(values: Iterable[object]) -> set[type]:
+    return set(map(type, values))
 
 
 def _framed(letter: bytes, data: bytes) -> bytes:

@@ -2,15 +2,7 @@
 
 The bucket of a unit is the first 8 bytes of a SHA-256, big-endian, modulo 10,000. What is hashed is the salt of the
 experiment and then the unit, both in UTF-8, each after its length in bytes (4 bytes, big-endian), so that no two pairs
-give the same bytes. Programs in other languages find the same buckets by these::
-
-    salt        unit        bucket
-    ranker-1    196         4898
-    ranker-1    197         192
-    ranker-2    196         3818
-    ranker-1    zoë         1432
-    ranker-1    a-7f3a      5937
-    ranker-11   96          7647
+give the same bytes. The contract has some of them, for programs in other languages (ExperimentAssignment).
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Explainer:
     def __init__(self, catalogue: Catalogue, placement: Placement, found: Sequence[Found]) -> None:
         self._catalogue = catalogue
         self._sources = {source.name: source for source in placement.sources}
-        self._like = {f.candidates.source: f.like for f in found}
+        self._found = {f.candidates.source: f for f in found}
 
     def __repr__(self) -> str:
         return f"Explainer({list(self._sources)})"
@@ -49,10 +49,11 @@ class Explainer:
 
     def _reason(self, place: int, origin: Origin) -> Reason:
         source = self._sources[origin.source]
-        like = self._like.get(origin.source, {}).get(place)
+        found = self._found[origin.source]
+        like = found.like.get(place)
         item = "" if like is None else self._catalogue.id_texts(np.array([like]))[0]
         category = None
-        if isinstance(source, Popular) and source.recent is not None:
+        if found.by_category:
             category = self._catalogue.category_name(int(self._catalogue.categories(np.array([place]))[0]))
         return Reason(_CODES[type(source)], item, category or "")
 

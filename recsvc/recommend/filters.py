@@ -32,9 +32,9 @@ def mask(catalogue: Catalogue, filters: Sequence[Condition]) -> Mask:
     return passing
 
 
-def dropped(catalogue: Catalogue, filters: Sequence[Condition]) -> list[int]:
-    """Return how many items each filter drops that may be recommended and that all before it let pass."""
-    passing = catalogue.allowed.copy()
+def dropped(catalogue: Catalogue, filters: Sequence[Condition], passing: Mask) -> list[int]:
+    """Return how many items each filter drops that all before it let pass; ``passing``: what comes to the first."""
+    passing = passing.copy()
     every = slice(0, len(passing))
     drops, left = [], int(np.count_nonzero(passing))
     for condition in filters:

@@ -18,7 +18,9 @@ from recsvc.recommend.impressions import Impression
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_FILES: Final = 16
-_OWNER: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+MAX_OWNER: Final = 128
+"""Characters of an owner's name: a host has up to 64, what it listens on some more; a file may have 255."""
+_OWNER: Final = re.compile(rf"[A-Za-z0-9_]{{1,{MAX_OWNER}}}")
 
 
 class ImpressionFiles:
@@ -39,7 +41,7 @@ class ImpressionFiles:
         max_files: int = MAX_FILES,
     ) -> None:
         if _OWNER.fullmatch(owner) is None:
-            raise ConfigError(f"impressions, owner: {owner!r} must be 1 to 64 letters, digits and _")
+            raise ConfigError(f"impressions, owner: {owner!r} must be 1 to {MAX_OWNER} letters, digits and _")
         for name, value in (("max_file_bytes", max_file_bytes), ("max_files", max_files)):
             if value < 1:
                 raise ConfigError(f"impressions, {name}: {value!r} must be at least 1")

@@ -2,7 +2,8 @@
 
 One line has ``items`` as a list, and ``features`` by reference as columns: ``type``, ``values`` (null where there is
 none, or no finite number), ``status`` and ``source``, each one name where it is the same for all values, else a list.
-Timestamps are integers in microseconds since 1970.
+``user`` has ids by join key; ``unit`` is the randomization unit of an anonymous caller, empty for a user and where none
+was sent. Timestamps are integers in microseconds since 1970.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def _head(impression: Impression) -> dict[str, object]:
         "time_us": impression.time_micros,
         "placement": impression.placement,
         "user": dict(impression.user),
+        "unit": impression.unit,
         "experiments": [
             {"experiment": a.experiment, "variant": a.variant, "by": a.by.name} for a in impression.assignments
         ],

@@ -30,7 +30,8 @@ class ShownItem:
 class Impression:
     """One reply of Recommend.
 
-    ``user``: ids by join key, empty for an anonymous one. ``features``: the columns that ranked the items, in their
+    ``user``: ids by join key, empty for an anonymous one; then ``unit`` is what decided the ``assignments``, as the
+    caller sent it. ``features``: the columns that ranked the items, in their
     order, with one value for each item or one for all. ``model_version``: the model configured; ``ranked_by``: what
     really ordered them.
     """
@@ -41,6 +42,7 @@ class Impression:
     placement: str
     items: Sequence[ShownItem]
     user: Mapping[str, str] = field(default_factory=dict)
+    unit: str = ""
     assignments: Sequence[Assignment] = ()
     model_version: str = ""
     ranked_by: str = ""

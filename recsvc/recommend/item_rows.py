@@ -50,8 +50,11 @@ class ItemRows:
         return [ServedView(name, version, none) for name, version in named]
 
     def columns(self, names: Sequence[str], places: Places) -> list[tuple[str, Column]]:
-        """Return columns with a value for each of ``places``, which must be there, or with one for all."""
-        if not names:  # nothing was read, of no item
+        """Return columns with a value for each of ``places``, which must be there, or with one for all.
+
+        No columns where there are no places: maybe nothing was read that they could be of.
+        """
+        if not names or not len(places):
             return []
         where = self._where(places)
         if where.whole:

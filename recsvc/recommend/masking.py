@@ -45,15 +45,15 @@ class Masking:
         return Allowed(self.mask, self.passed, self._basis)
 
     def filter(self, own: Sequence[Condition], asked: Sequence[Condition], *, count: bool) -> None:
-        """Apply the filters of the placement and those of the request; ``count`` what each drops of all available."""
+        """Apply the filters of the placement and those of the request; ``count`` what each drops of what passes."""
         conditions = [*own, *asked]
+        if count:
+            names = [f"placement.filters[{i}]" for i in range(len(own))] + [f"filters[{i}]" for i in range(len(asked))]
+            self.drops += zip(names, dropped(self._catalogue, conditions, self.mask), strict=True)
         if conditions:
             passing = self._catalogue.masks.get(own, asked, partial(mask, self._catalogue))
             untouched = self._mask is None and self._basis is self._catalogue.basis
             self._start(passing if untouched else Basis.of(self.mask & passing.mask))
-        if count:
-            names = [f"placement.filters[{i}]" for i in range(len(own))] + [f"filters[{i}]" for i in range(len(asked))]
-            self.drops += zip(names, dropped(self._catalogue, conditions), strict=True)
 
     def exclude(self, what: str, places: Places) -> None:
         """Take out items; unknown ones (negative places) are passed over."""

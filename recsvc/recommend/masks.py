@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.index.protocol import Basis
-from recsvc.registry.conditions import Condition
+from recsvc.registry.conditions import AllOf, AnyOf, Condition, NoneOf
 
 KEPT: Final = 32
 """Masks of one snapshot: as many bytes each as there are items."""
@@ -18,6 +18,8 @@ SEEN: Final = 1_024
 """Filters of requests that are remembered: what comes once may come again."""
 LONGEST: Final = 1_024
 """Filters with more text than that are not remembered."""
+MOST_VALUES: Final = 256
+"""Nor are those with more values: to spell out 32,000 of them takes long."""
 SPARE: Final = 4
 """Copies of a mask that wait to be used again."""
 Make = Callable[[Sequence[Condition]], Mask]
@@ -40,13 +42,13 @@ class Masks:
 
     def has(self, own: Sequence[Condition], asked: Sequence[Condition]) -> bool:
         """Say whether the mask of all these is kept, so that ``get`` need not make it."""
-        return (not own and not asked) or repr((*own, *asked)) in self._kept
+        return (not own and not asked) or (not _is_long(asked) and repr((*own, *asked)) in self._kept)
 
     def get(self, own: Sequence[Condition], asked: Sequence[Condition], make: Make) -> Basis:
         """Return which places pass all conditions, ``own`` of a placement and ``asked``; ``make`` makes a mask anew."""
         if not asked:
             return self.of(own, make)
-        key = repr((*own, *asked))
+        key = "" if _is_long(asked) else repr((*own, *asked))
         found = self._find(key)
         if found is not None:
             return found
@@ -54,7 +56,7 @@ class Masks:
         if own:
             passing &= self.of(own, make).mask
         made = Basis.of(passing)
-        return self._keep(key, made) if len(key) <= LONGEST and self._again(key) else made
+        return self._keep(key, made) if 0 < len(key) <= LONGEST and self._again(key) else made
 
     def of(self, own: Sequence[Condition], make: Make) -> Basis:
         """Return which places pass the conditions of a placement; it is kept."""
@@ -98,3 +100,8 @@ class Masks:
             if len(self._seen) > SEEN:
                 self._seen.popitem(last=False)
             return False
+
+
+def _is_long(asked: Sequence[Condition]) -> bool:
+    given = (c.predicate for c in asked)
+    return sum(len(p.values) for p in given if isinstance(p, AnyOf | AllOf | NoneOf)) > MOST_VALUES

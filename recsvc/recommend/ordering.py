@@ -16,7 +16,7 @@ from recsvc.recommend.dictionary import Mask
 from recsvc.recommend.item_rows import ItemRows
 from recsvc.recommend.merge import Merged
 from recsvc.recommend.ranking.card import Floats
-from recsvc.recommend.ranking.guard import GuardedRanker
+from recsvc.recommend.ranking.guard import GuardedRanker, Ranking
 from recsvc.recommend.ranking.matrix import matrix
 from recsvc.recommend.ranking.ranker import best_first
 from recsvc.recommend.slate_rules import Ranked
@@ -93,21 +93,33 @@ class Ordering:
 
     async def _scores(self, ranker: GuardedRanker, given: Floats, until: float) -> Floats | None:
         """Ask the model, in a thread unless it is quick; None where it fails, or is not done in its time."""
-        if ranker.inner.is_quick and given.size <= QUICK_CELLS:
-            return ranker.rank(given, self._service).scores
-        around, placement = self._around, self._placement
-        left_s = min(placement.ranker_timeout.total_seconds(), until - around.clock())
+        around, name = self._around, ranker.inner.name
         rank = partial(ranker.rank, given, self._service)
-        found = await in_time(around.executors.models, left_s, around.counters, ranker.inner.name, rank)
-        return None if isinstance(found, Flaw) else found.scores
+        found: Ranking | Flaw
+        if ranker.inner.is_quick and given.size <= QUICK_CELLS:
+            found = rank()
+        else:
+            left_s = min(self._placement.ranker_timeout.total_seconds(), until - around.clock())
+            found = await in_time(around.executors.models, left_s, around.counters, name, rank)
+        if found is Flaw.SOURCE_TIMED_OUT:
+            found = Ranking(None, detail="no scores in its time")
+        if isinstance(found, Flaw):  # which in_time has told
+            return None
+        if found.scores is None:
+            around.counters.ranker_failed(name, found.detail)
+        return found.scores
 
     def contributions(self) -> tuple[Floats | None, str]:
         """Return what each feature added to each candidate's score, by row as merged; or None, and why nobody knows."""
         if self._given is None or self._ranker is None:
             return None, ""
-        found = self._ranker.contributions(self._given, self._service)
+        name = self._ranker.inner.name
+        found, detail = self._ranker.contributions(self._given, self._service)
+        if detail:
+            self._around.counters.ranker_failed(name, detail)
+            return None, f"{name} failed to say"
         if found is None or found.values.shape[1] != len(self._service):
-            return None, f"{self._ranker.inner.name} has none that are exact"
+            return None, f"{name} has none that are exact"
         return found.values, ""
 
 

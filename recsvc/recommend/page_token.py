@@ -28,6 +28,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -85,7 +86,7 @@ class PageTokenError(RequestError):
         super().__init__([Violation("page_token", _SAYS[problem])], {"problem": problem.value})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: it remembers its bytes
 class PagedRequest:
     """What of a request must be the same for all pages, as values that ``canonical`` takes.
 
@@ -97,6 +98,11 @@ class PagedRequest:
     user: object = None
     filters: object = ()
     others: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def parts(self) -> tuple[bytes, bytes, bytes]:
+        """The bytes of user, filters and others, made when a token is first read or written: there may be many ids."""
+        return canonical(self.user), canonical(self.filters), canonical(self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +198,8 @@ class _Key:
     def mac(self, body: bytes) -> bytes:
         return hmac.digest(self._mac, body, "sha256")[:_MAC]
 
-    def digests(self, request: PagedRequest) -> tuple[bytes, bytes, bytes]:
-        return self._of(request.user), self._of(request.filters), self._of(request.others)
-
-    def _of(self, value: object) -> bytes:
-        return hashlib.blake2b(canonical(value), digest_size=_DIGEST, key=self._digest).digest()
+    def digests(self, request: PagedRequest) -> list[bytes]:
+        return [hashlib.blake2b(part, digest_size=_DIGEST, key=self._digest).digest() for part in request.parts]
 
 
 class _Parts:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
-
-import numpy as np
-import numpy.typing as npt
 
 from recsvc.online.features import FeatureReader
 from recsvc.recommend.asked import (
     Asked,
     Recommendation,
 )
-from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.experiments import assign
 from recsvc.recommend.impressions import Impression, ShownItem
-from recsvc.recommend.item_hashes import ItemHashes
 from recsvc.recommend.mirror import CatalogueMirror
 from recsvc.recommend.page_token import PagedRequest, PageTokens
 from recsvc.recommend.quality_factor import QualityFactor
@@ -60,7 +54,6 @@ class Recommender:
         self.rankers = rankers
         self._mirrors = mirrors
         self._indexes = indexes
-        self._hashes: dict[str, tuple[int, ItemHashes]] = {}
         self._quality = defaultdict[str, QualityFactor](partial(QualityFactor, target_s))
         self._turns = defaultdict[str, Turns](partial(Turns, PATIENCE * target_s))
 
@@ -83,13 +76,21 @@ class Recommender:
         waits_until = came + WAITING_SHARE * (until - came)
         name = assigned.placement or asked.placement.name
         turn = Turn(self._turns[name])
-        found = await Run(self, Call(asked, paged, page, assigned), reader, (came, waits_until), turn).slate()
-        self.quality(name).took(self.around.clock() - came)
+        quality, clock = self.quality(name), self.around.clock
+        try:
+            found = await Run(self, Call(asked, paged, page, assigned), reader, (came, waits_until), turn).slate()
+        except BaseException:  # also the end of the call: gRPC cancels what is late for its caller
+            quality.gave_up(clock() - came)
+            raise
+        quality.took(clock() - came)
         if (span := hop.sampled()) is not None:
             span.attributes |= {names.RECOMMENDATION: str(found.id), names.RANKED_BY: found.ranked_by.name}
+        return found
+
+    def shown(self, asked: Asked, found: Recommendation) -> None:
+        """Keep the impression of a slate, once it is on its way: what failed before nobody has seen."""
         if self.impressions is not None:
             self.impressions(_impression(asked, found, self.around.now_micros()))
-        return found
 
     def quality(self, placement: str) -> QualityFactor:
         """Return the part of its candidates that a placement ranks now."""
@@ -100,23 +101,11 @@ class Recommender:
         mirror = self._mirrors[catalogue]
         return self._indexes.snapshot(mirror.snapshot, mirror.age_s())
 
-    async def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
-        """Return the places of items that earlier pages had."""
-        catalogue = snapshot.catalogue
-        generation, known = self._hashes.get(catalogue.name, (-1, ItemHashes()))
-        if generation != catalogue.generation or len(known) > len(catalogue):
-            known = ItemHashes()
-        if len(known) < len(catalogue):
-            # In a thread: a million ids take a second, at the first page token after a start.
-            known = await asyncio.to_thread(known.extended, catalogue.ids[len(known) :].tolist())
-            self._hashes[catalogue.name] = catalogue.generation, known
-        return known.places(wanted)
-
 
 def _paged(asked: Asked) -> PagedRequest:
     others = {
-        "exclude": sorted(set(asked.exclude)),
-        "seeds": sorted(set(asked.seeds)),
+        "exclude": frozenset(asked.exclude),
+        "seeds": frozenset(asked.seeds),
         "overrides": dict(asked.overrides),
     }
     return PagedRequest(asked.placement.name, (asked.user, asked.unit), asked.filters, others)
@@ -131,6 +120,7 @@ def _impression(asked: Asked, found: Recommendation, now_micros: int) -> Impress
         placement=asked.placement.name,
         items=[ShownItem(i.id, i.rank, i.score, tuple(o.source for o in i.origins)) for i in found.items],
         user={} if user is None or asked.user is None else {user.join_key: asked.user},
+        unit=asked.unit if asked.user is None else "",
         assignments=found.assignments,
         model_version=found.model_version,
         ranked_by=found.ranked_by.name,

@@ -33,6 +33,11 @@ class QualityFactor:
         step = STEP_UP if seconds <= self._target_s else -STEP_UP * PERCENTILE / (1 - PERCENTILE)
         self.value = min(1.0, max(LEAST, self.value + step))
 
+    def gave_up(self, seconds: float) -> None:
+        """Take note that nobody got a slate after so long: one that is late already counts, of others nobody knows."""
+        if seconds > self._target_s:
+            self.took(seconds)
+
     def narrowing(self, least: int) -> Narrowing:
         """Return what the factor is to a slate of ``least`` items that begins now."""
         return Narrowing(self.value if self.value < BEGINS else 1.0, least)

@@ -63,7 +63,7 @@ class Replying:
             id=name,
             session=session,
             items=self._items(made, ids, diagnostics),
-            columns=rows.columns(asked.features, places) if asked.features and ids else [],
+            columns=rows.columns(asked.features, places),
             assignments=self._assigned.assignments,
             model_version=self._ordering.model_version,
             ranked_by=made.ordered.by,
@@ -74,7 +74,7 @@ class Replying:
             next_page_token=self._next_page(made, ids, session, now_micros),
             diagnostics=diagnostics,
             views=self._reader.views,
-            ranked_columns=rows.columns(service, places) if self._of.impressions and ids else [],
+            ranked_columns=rows.columns(service, places) if self._of.impressions else [],
         )
 
     def _items(self, made: Made, ids: Sequence[str], diagnostics: Diagnostics) -> list[SlateItem]:
@@ -108,11 +108,13 @@ class Replying:
 
     def _titles(self, slate: Slate) -> Sequence[str]:
         """Return what the items are called, empty where nobody knows; nothing where it is not asked."""
-        if self._reader.title is None:
+        named = () if self._reader.title is None else (self._reader.title,)
+        columns = [column for _, column in self._reader.rows.columns(named, slate.places)]
+        if not columns:
             return ()
-        ((_, column),) = self._reader.rows.columns((self._reader.title,), slate.places)
-        there = np.broadcast_to(column.has_value(), len(column.values))
-        return [title if known else "" for title, known in zip(column.values.tolist(), there.tolist(), strict=True)]
+        titles, there = columns[0].values, columns[0].has_value()
+        known = np.broadcast_to(there, len(titles))
+        return [title if is_known else "" for title, is_known in zip(titles.tolist(), known.tolist(), strict=True)]
 
     def _diagnostics(self, made: Made) -> Diagnostics:
         counts = {f.candidates.source: len(f.candidates.places) for f in made.found}

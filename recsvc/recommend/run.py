@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
 
+from recsvc.errors import DeadlineError
 from recsvc.online.features import FeatureReader
 from recsvc.recommend.asked import Degradation, Explain, Flaw, Recommendation
-from recsvc.recommend.asking import Vectors, ask_all, ask_vectors, is_of_memory
+from recsvc.recommend.asking import Vectors, ask_all, ask_vectors, is_elsewhere, is_of_memory
 from recsvc.recommend.candidates import Found, Query
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
@@ -21,6 +23,7 @@ from recsvc.recommend.item_reader import ItemReader, Times
 from recsvc.recommend.masking import Masking
 from recsvc.recommend.merge import Merged, Share, fuse
 from recsvc.recommend.ordering import Ordered, Ordering, boost
+from recsvc.recommend.page_token import Page
 from recsvc.recommend.replying import Made, Replying
 from recsvc.recommend.slate import compose_among
 from recsvc.recommend.slate_rules import CategoryCap, Rule, Rules, Slate, SourceQuota, Variety
@@ -74,26 +77,27 @@ class Run:
         """Make the slate; once."""
         self._judge_age()
         try:
+            # Before its turn, which is for work here: the store may take long to answer.
+            with hop.stage(names.QUERY):
+                facts = await self._reader.facts()
             async with self._turn.taken() as in_time:
                 hop.lap(names.TURN)
-                return await self._made(in_time=in_time)
+                return await self._made(facts, in_time=in_time)
         finally:
             # A search that is late may still look at the mask: nobody looks at what it finds.
             self._masking.release()
 
-    async def _made(self, *, in_time: bool) -> Recommendation:
+    async def _made(self, facts: UserFacts, *, in_time: bool) -> Recommendation:
         """Make the slate; where there was no turn ``in_time``, without asking indexes."""
         around, sources = self._of.around, self._placement.sources
         late = [] if in_time else [source for source in sources if not is_of_memory(source)]
         for source in late:
             self._flaw(Degradation(Flaw.SOURCE_TIMED_OUT, source=source.name))
         asked = [source for source in sources if source not in late] if late else sources
-        with hop.stage(names.QUERY):
-            facts = await self._reader.facts(asked)
         query = await self._mask(facts)
         hop.lap(names.MASK)
         left_s = self._until - around.clock()
-        found, failed = await ask_all(asked, query, around.executors, left_s, around.counters)
+        found, failed = await ask_all(asked, query, around.executors, left_s, around.counters, self._turn.aside)
         hop.resume()
         for flaw in failed:
             self._flaw(flaw)
@@ -180,7 +184,7 @@ class Run:
         if not self._placement.allow_seen:
             masking.exclude("seen", catalogue.places(facts.all_items(self._placement.seen)))
         if self._page is not None:
-            masking.exclude("earlier_pages", await self._of.places_of_hashes(self._snapshot, self._page.returned))
+            masking.exclude("earlier_pages", await self._returned(self._page))
         return Query(
             snapshot=self._snapshot,
             allowed=masking.allowed,
@@ -191,6 +195,14 @@ class Run:
             created_at=self._definition.created_at,
             narrowing=self._narrowing,
         )
+
+    async def _returned(self, page: Page) -> Places:
+        """Return what the pages before had. Raises DeadlineError where it cannot be known in time."""
+        try:
+            async with asyncio.timeout(self._until - self._of.around.clock()):
+                return await self._snapshot.catalogue.places_of_hashes(page.returned)
+        except TimeoutError:
+            raise DeadlineError("the ids of a large catalogue are still looked at, for the first page token") from None
 
     def _merge(self, found: Sequence[Found]) -> Merged:
         shares = {s.name: Share(s.weight, s.candidates, s.quota) for s in self._placement.sources}
@@ -262,7 +274,8 @@ class Run:
         indexed = self._snapshot.indexes.get(wanted.index)
         if indexed is not None:
             left_s = min(wanted.timeout.total_seconds(), self._until - around.clock())
-            found = await ask_vectors(indexed, places, around.executors, left_s, around.counters)
+            async with self._turn.aside() if is_elsewhere(indexed) else nullcontext():
+                found = await ask_vectors(indexed, places, around.executors, left_s, around.counters)
         if isinstance(found, Flaw):
             self._flaw(Degradation(found, source=wanted.index))
             found = np.full((len(places), 1), np.nan, np.float32)

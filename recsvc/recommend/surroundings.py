@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from recsvc.recommend.asked import Asked
 from recsvc.recommend.asking import Executors
-from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.experiments import Assigned
 from recsvc.recommend.impressions import Impression
 from recsvc.recommend.page_token import Page, PagedRequest, PageTokens
@@ -56,8 +52,4 @@ class Shared(Protocol):
 
     def snapshot(self, catalogue: str) -> Snapshot:
         """Return what a request sees of a catalogue and its indexes."""
-        ...
-
-    async def places_of_hashes(self, snapshot: Snapshot, wanted: npt.NDArray[np.uint64]) -> Places:
-        """Return the places of items that earlier pages had."""
         ...

@@ -25,8 +25,8 @@ def problem(entity: Entity, text: str, max_bytes: int = MAX_ID_BYTES) -> str | N
     if not text:
         return "an id must not be empty"
     if len(text) * 4 <= max_bytes:
-        return None if text.isascii() or _is_utf8(text) else f"{_shown(text)} cannot be written as UTF-8"
-    if not _is_utf8(text):
+        return None if text.isascii() or is_utf8(text) else f"{_shown(text)} cannot be written as UTF-8"
+    if not is_utf8(text):
         return f"{_shown(text)} cannot be written as UTF-8"
     size = len(text.encode())
     return f"has {size} bytes, an id has at most {max_bytes}" if size > max_bytes else None
@@ -48,7 +48,7 @@ def are_ids(entity: Entity, texts: Sequence[str], max_bytes: int = MAX_ID_BYTES)
         return _are_numbers(texts)
     lengths = set(map(len, texts))
     joined = "".join(texts)
-    return 0 not in lengths and max(lengths, default=0) * 4 <= max_bytes and (joined.isascii() or _is_utf8(joined))
+    return 0 not in lengths and max(lengths, default=0) * 4 <= max_bytes and (joined.isascii() or is_utf8(joined))
 
 
 def _are_numbers(texts: Sequence[str]) -> bool:
@@ -61,7 +61,8 @@ def _are_numbers(texts: Sequence[str]) -> bool:
     return digits.isascii() and digits.encode().isdigit() and len(lines) - len(digits) == len(texts) - 1
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Say whether a text can be written as UTF-8: it has no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -41,12 +41,24 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True)
+class MeanOfRecent:
+    """What a user likes: the mean of the embeddings of the ``last`` items met; ``recent`` is a list, newest first."""
+
+    recent: str
+    last: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class Nearest:
-    """Items whose embeddings are nearest to the user's: ``query`` is a VECTOR feature of the user."""
+    """Items whose embeddings are nearest to the user's: ``query`` is a VECTOR feature of the user, or MeanOfRecent.
+
+    The embeddings that a mean is of are those of ``index``, brought to one length where it is by COSINE; items that it
+    has not do not count.
+    """
 
     name: str
     index: str
-    query: str
+    query: str | MeanOfRecent
     weight: float = 1.0
     candidates: int = 200
     quota: int = 0
@@ -83,7 +95,8 @@ class SimilarToRecent:
 class Popular:
     """Popular items, drawn in proportion to their popularity from the ``pool`` most popular, so that slates differ.
 
-    With ``recent``, a list feature of the user: of the categories that those items have.
+    With ``recent``, a list feature of the user: from the ``pool`` of each category that those items have (the 16 of the
+    newest), as many from each as far as there are; from all where there is no such item.
     """
 
     name: str

@@ -17,6 +17,7 @@ from recsvc.registry.placement import (
     Boost,
     CandidateSource,
     Catalogue,
+    MeanOfRecent,
     Nearest,
     Newest,
     Placement,
@@ -208,15 +209,20 @@ def _source(source: CandidateSource, placement: Placement, columns: _Columns) ->
         yield f"quota: {source.quota!r} must be from 0 to the limit of the placement"
     if source.timeout <= timedelta(0):
         yield "timeout: must be more than 0"
-    if isinstance(source, Nearest):
-        yield from _of_user(placement, "query", source.query, frozenset({Kind.VECTOR}), columns)
-    if isinstance(source, SimilarToRecent | Popular) and source.recent is not None:
-        yield from _of_user(placement, "recent", source.recent, LISTS, columns)
+    match source:
+        case Nearest(query=MeanOfRecent(recent=recent)):
+            yield from _of_user(placement, "query.recent", recent, LISTS, columns)
+        case Nearest(query=str(query)):
+            yield from _of_user(placement, "query", query, frozenset({Kind.VECTOR}), columns)
+        case SimilarToRecent(recent=str(recent)) | Popular(recent=str(recent)):
+            yield from _of_user(placement, "recent", recent, LISTS, columns)
 
 
 def _of_kind(source: CandidateSource, catalogue: Catalogue) -> Iterator[str]:
     """Yield what is wrong with what only this kind of source has."""
     match source:
+        case Nearest(query=MeanOfRecent(last=last)) if last < 1:
+            yield f"query.last: {last!r} must be at least 1"
         case SimilarToRecent(last=last) if last < 1:
             yield f"last: {last!r} must be at least 1"
         case Popular(pool=pool) if pool < 1:
@@ -275,5 +281,10 @@ def _experiments(placement: Placement, placements: Mapping[str, Placement]) -> I
             where = f"experiment {experiment.name!r}: variant {variant.name!r}"
             if variant.placement is not None and other is None:
                 yield f"{where}: there is no placement {variant.placement!r}"
-            elif other is not None and (other.experiments or other.catalogue != placement.catalogue):
-                yield f"{where}: {other.name!r} has experiments of its own, or another catalogue"
+            elif other is not None and (other.experiments or _base(other) != _base(placement)):
+                yield f"{where}: {other.name!r} has experiments of its own, or another catalogue or user"
+
+
+def _base(placement: Placement) -> tuple[str, Entity | None]:
+    """Return what a request for a placement goes by, whichever variant answers it."""
+    return placement.catalogue, placement.user

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 
 from recsvc.errors import LimitError, RequestError, UnknownNameError, Violation
 from recsvc.online.answer import Column
 from recsvc.pb import serving_pb2 as pb
 from recsvc.recommend.asked import Asked, Explain
-from recsvc.recommend.filter_checks import MAX_FILTERS, checked
+from recsvc.recommend.filter_checks import checked
 from recsvc.recommend.mirror import feature_type, kept_references
 from recsvc.registry import ids as ids_of
-from recsvc.registry.conditions import AllOf, AnyOf, Condition, IsPresent, IsTrue, NoneOf, Predicate, Range
+from recsvc.registry.conditions import Condition, IsPresent, IsTrue, Predicate, Range
 from recsvc.registry.model import Entity
 from recsvc.registry.placement import Placement
-from recsvc.registry.predicates import element
+from recsvc.registry.predicates import PATHS, element
 from recsvc.registry.registry import Registry
 from recsvc.registry.types import FeatureType
 from recsvc.registry.validate_placements import MAX_LIMIT
@@ -25,9 +26,16 @@ from recsvc.rpc.limits import Limits
 
 MAX_EXCLUSIONS: Final = 10_000
 MAX_SEEDS: Final = 100
+MAX_FILTERS: Final = 32
+MAX_VALUES: Final = 1_000
+"""Of one filter."""
 MAX_UNIT_BYTES: Final = 512
+LARGE: Final = 2_000
+"""Excluded ids and values of filters that are checked in half a millisecond."""
 CATEGORY: Final = "category"
 """What a filter may call the feature that the catalogue has as its category."""
+_LISTS: Final = {path: predicate for predicate, path in PATHS.items()}
+_FIELDS: Final = {kind: name for name, kind in KINDS.items()}
 
 
 @dataclass(slots=True)
@@ -72,6 +80,12 @@ class _Foreign:
         return self.what
 
 
+def is_large(message: pb.RecommendRequest) -> bool:
+    """Say whether a request is to be checked in another thread than that of the event loop."""
+    values = sum(len(getattr(f, name).values) for f in message.filters[:MAX_FILTERS] for name in _LISTS)
+    return len(message.exclude_item_ids) + values > LARGE
+
+
 def recommend(message: pb.RecommendRequest, registry: Registry, limits: Limits, *, overrides: bool) -> Asked:
     """Return the request; raises RequestError, UnknownNameError or LimitError. ``overrides``: whether these may be."""
     call = _Call(registry)
@@ -82,7 +96,7 @@ def recommend(message: pb.RecommendRequest, registry: Registry, limits: Limits, 
         call.check()
         raise AssertionError("an unknown placement is wrong")
     item = registry.catalogues[placement.catalogue].item
-    _ids(call, placement, item, message, limits.id_bytes)
+    exclude, seeds = _ids(call, placement, item, message, limits.id_bytes)
     features = _features(call, placement, message, limits)
     context = _context(call, placement, features, message.context)
     filters = _filters(call, placement, message.filters)
@@ -94,8 +108,8 @@ def recommend(message: pb.RecommendRequest, registry: Registry, limits: Limits, 
         limit=message.limit or placement.limit,
         user=message.user_id or None,
         filters=filters,
-        exclude=list(message.exclude_item_ids),
-        seeds=list(message.seed_item_ids),
+        exclude=exclude,
+        seeds=seeds,
         features=features,
         context=context,
         explain=Explain(message.explain or Explain.NONE),
@@ -106,22 +120,28 @@ def recommend(message: pb.RecommendRequest, registry: Registry, limits: Limits, 
     )
 
 
-def _ids(call: _Call, placement: Placement, item: Entity, message: pb.RecommendRequest, max_bytes: int) -> None:
+def _ids(
+    call: _Call, placement: Placement, item: Entity, message: pb.RecommendRequest, max_bytes: int
+) -> tuple[list[str], list[str]]:
+    """Return the excluded items and the seeds."""
     if message.user_id and placement.user is None:
         call.wrong("user_id", f"the placement {placement.name!r} knows no users; leave it empty")
     elif message.user_id and placement.user is not None:
         problem = ids_of.problem(placement.user, message.user_id, max_bytes)
         if problem is not None:
             call.wrong("user_id", problem)
-    for name, given, most in (
-        ("exclude_item_ids", message.exclude_item_ids, MAX_EXCLUSIONS),
-        ("seed_item_ids", message.seed_item_ids, MAX_SEEDS),
-    ):
-        if len(given) > most:
-            call.too_many(name, "ids", len(given), most)
-            continue
-        for index, problem in ids_of.problems(item, given, max_bytes):
-            call.wrong(f"{name}[{index}]", problem)
+    exclude = _items(call, item, "exclude_item_ids", message.exclude_item_ids, MAX_EXCLUSIONS, max_bytes)
+    return exclude, _items(call, item, "seed_item_ids", message.seed_item_ids, MAX_SEEDS, max_bytes)
+
+
+def _items(call: _Call, item: Entity, name: str, given: Sequence[str], most: int, max_bytes: int) -> list[str]:  # noqa: PLR0913, PLR0917  # a field, and what it may hold
+    if len(given) > most:
+        call.too_many(name, "ids", len(given), most)
+        return []
+    ids = list(given)  # once: each look at a message's texts makes them anew
+    for index, problem in ids_of.problems(item, ids, max_bytes):
+        call.wrong(f"{name}[{index}]", problem)
+    return ids
 
 
 def _features(call: _Call, placement: Placement, message: pb.RecommendRequest, limits: Limits) -> tuple[str, ...]:
@@ -194,9 +214,7 @@ def _filters(call: _Call, placement: Placement, given: Sequence[pb.Filter]) -> t
         feature = message.feature
         if feature == CATEGORY and definition.category is not None:
             feature = definition.category
-        predicate = _predicate(message, filterable.get(feature))
-        if predicate is None:
-            call.wrong(f"filters[{index}]", "has no predicate that this server knows")
+        predicate = _predicate(call, f"filters[{index}]", message, filterable.get(feature))
         conditions.append(Condition(feature, predicate or IsPresent()))  # its feature may be wrong too
     try:
         return checked(conditions, filterable)
@@ -205,14 +223,13 @@ def _filters(call: _Call, placement: Placement, given: Sequence[pb.Filter]) -> t
         return ()
 
 
-def _predicate(message: pb.Filter, of: FeatureType | None) -> Predicate | None:  # noqa: PLR0911  # one for each kind
+def _predicate(call: _Call, where: str, message: pb.Filter, of: FeatureType | None) -> Predicate | None:
     match message.WhichOneof("predicate"):
-        case "any_of":
-            return AnyOf([_value(v, of) for v in message.any_of.values])
-        case "all_of":
-            return AllOf([_value(v, of) for v in message.all_of.values])
-        case "none_of":
-            return NoneOf([_value(v, of) for v in message.none_of.values])
+        case "any_of" | "all_of" | "none_of" as which:
+            given = getattr(message, which).values
+            if len(given) > MAX_VALUES:
+                call.too_many(f"{where}.{which}", "values", len(given), MAX_VALUES)
+            return _LISTS[which](_values(given[:MAX_VALUES], of))
         case "range":
             low, high = message.range.min, message.range.max
             return Range(
@@ -226,7 +243,16 @@ def _predicate(message: pb.Filter, of: FeatureType | None) -> Predicate | None: 
         case "is_present":
             return IsPresent()
         case _:
+            call.wrong(where, "has no predicate that this server knows")
             return None
+
+
+def _values(messages: Sequence[pb.Value], of: FeatureType | None) -> list[Any]:
+    """Return values as ``_value`` does, all at once: of the feature's own kind is what is not 0 or empty as such."""
+    if of is None:
+        return [_value(message, of) for message in messages]
+    of_kind = map(attrgetter(_FIELDS[element(of).kind]), messages)
+    return [value or _value(message, of) for value, message in zip(of_kind, messages, strict=True)]
 
 
 def _value(message: pb.Value, of: FeatureType | None) -> Any:  # noqa: ANN401  # of the feature's type, or _Foreign

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import grpc
@@ -97,13 +99,17 @@ class ServingServicer:
     async def recommend(self, message: pb.RecommendRequest, deadline: Deadline) -> bytes:
         """Answer Recommend with serialized bytes."""
         reader = self._current()
-        asked = recommend_request.recommend(message, reader.registry, self._limits, overrides=self._overrides)
+        check = partial(recommend_request.recommend, message, reader.registry, self._limits, overrides=self._overrides)
+        asked = await asyncio.to_thread(check) if recommend_request.is_large(message) else check()
         hop.lap(names.PLAN)
         user = asked.placement.user
         if (span := hop.sampled()) is not None and user is not None and asked.user is not None:
             self._tell_id(span, user.join_key, asked.user)
-        found = await self._recommender().recommend(asked, reader, deadline.came, deadline.at)
-        return recommend_reply.reply(found, asked.explain)
+        recommender = self._recommender()
+        found = await recommender.recommend(asked, reader, deadline.came, deadline.at)
+        reply = recommend_reply.reply(found, asked.explain)
+        recommender.shown(asked, found)
+        return reply
 
     def _requests_to(self, reader: FeatureReader) -> RequestReader:
         """Return what reads requests to this reader's registry."""

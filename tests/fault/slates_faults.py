@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsvc.recommend.candidates import Found, Query, find
+from recsvc.recommend.catalogue import Catalogue
 from recsvc.recommend.index.metric import Metric
 from recsvc.recommend.index.protocol import Hits, VectorIndex
 from recsvc.recommend.merge import Candidates
@@ -81,13 +82,13 @@ def _happen(fault: str) -> None:
         time.sleep(SLOW_S if fault == SLOW else HANGING_S)
 
 
-def faulty_find(now: Now) -> Callable[[CandidateSource, Query], Found | None]:
+def faulty_find(now: Now) -> Callable[[CandidateSource, Query, Callable[[], float]], Found | None]:
     """Return what stands for ``find``: it finds what that finds, as far as the faults let it."""
 
-    def finding(source: CandidateSource, query: Query) -> Found | None:
+    def finding(source: CandidateSource, query: Query, left_s: Callable[[], float]) -> Found | None:
         fault = now.faults.sources.get(source.name, "")
         _happen(fault)
-        found = find(source, query)
+        found = find(source, query, left_s)
         return _spoiled(source.name, found, query) if fault == RUBBISH else found
 
     return finding
@@ -183,9 +184,15 @@ class FaultyIndexes(Indexes):
         super().__init__(indexes)
         self._now = now
 
-    def swap(self, name: str, index: VectorIndex) -> None:
+    async def swap(
+        self,
+        name: str,
+        index: VectorIndex,
+        catalogues: Callable[[], Iterable[Catalogue]],
+        pause: Callable[[], object] = lambda: None,
+    ) -> None:
         """See Indexes."""
-        super().swap(name, FaultyIndex(index, self._now))
+        await super().swap(name, FaultyIndex(index, self._now), catalogues, pause)
 
 
 class FaultyRanker:

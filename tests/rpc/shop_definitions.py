@@ -24,6 +24,7 @@ from recsvc import (
     FeatureService,
     FeatureView,
     IsTrue,
+    MeanOfRecent,
     Nearest,
     Newest,
     Pin,
@@ -89,6 +90,7 @@ shop = Catalogue(
     title="goods:title",
 )
 NEAREST: Final = Nearest("near", index="looks", query="taste:embedding", candidates=20, timeout=PATIENT)
+MEAN: Final = Nearest("mean", index="looks", query=MeanOfRecent("taste:recent", last=2), timeout=PATIENT)
 SEEDS: Final = SimilarToSeeds("seeds", index="looks", weight=2.0, candidates=20, timeout=PATIENT)
 LOST: Final = SimilarToSeeds("lost", index="nowhere", timeout=PATIENT)
 RECENT: Final = SimilarToRecent("recent", index="looks", recent="taste:recent", candidates=20, timeout=PATIENT)
@@ -143,6 +145,7 @@ placements = [
         limit=30,
     ),
     Placement("retrieval", "shop", [NEAREST], user=user),
+    Placement("mean", "shop", [MEAN], user=user),
     Placement("alike", "shop", [OF_TASTE], user=user),
     Placement("careful", "shop", [POPULAR], stale_after=timedelta(milliseconds=1), when_stale=WhenStale.LEAVE_OUT),
 ]

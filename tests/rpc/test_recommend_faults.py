@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -18,32 +18,29 @@ from recsvc.app import running
 from recsvc.pb import serving_pb2 as pb
 from recsvc.recommend import asking
 from recsvc.recommend.candidates import Found, Query, find
+from recsvc.recommend.item_reader import ItemReader
+from recsvc.recommend.quality_factor import QualityFactor
+from recsvc.recommend.run import Run
 from recsvc.recommend.turns import Turns
+from recsvc.recommend.user_facts import UserFacts
 from recsvc.registry.placement import CandidateSource
 from tests.fault import slates_faults as kinds
 from tests.fault.slates_faults import Faults, FaultyIndex, FaultyRanker, Now, faulty_find
 from tests.parts.topologies import Endpoint
-from tests.parts.waiting import eventually
-from tests.rpc.calling import Caller, column_values
+from tests.rpc.calling import Caller
 from tests.rpc.rows import Rows
 from tests.rpc.serving import settings
 from tests.rpc.shop import (
     AVAILABLE,
-    COUNT,
-    GOODS,
-    MEANS,
     METHOD,
     POPULARITY,
-    SCALES,
     USERS,
-    WEIGHTS,
     Shop,
     fill,
     flaws,
     names,
     who_may_come,
 )
-from tests.rpc.shop_definitions import goods
 from tests.rpc.shop_hasty import SOURCES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,35 +49,25 @@ SPEC: Final = str(Path(__file__).with_name("shop_hasty.py"))
 SEED: Final = "i20"
 ALL: Final[dict[str, Any]] = {"user_id": "1", "limit": 500, "seed_item_ids": [SEED]}
 """A request for all that there is, in which each source has something to go by."""
-RANKING: Final = ["trend:popularity", "goods:price", "goods:margin", "goods:stock", "taste:age"]
-
-
-@pytest.fixture(scope="module")
-def impressions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server writes what it recommended."""
-    return tmp_path_factory.mktemp("impressions")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(
-    redis_8: Endpoint, rows: Rows, shop_directories: dict[str, Any], impressions: Path
-) -> AsyncIterator[Shop]:
+async def shop(redis_8: Endpoint, rows: Rows, shop_directories: dict[str, Any]) -> AsyncIterator[Shop]:
     """A server of the shop, whose index and ranker break when they are told; ``broken`` tells them."""
     fill(rows)
-    chosen = settings(redis_8.url, impressions_dir=str(impressions), **shop_directories)
+    chosen = settings(redis_8.url, **shop_directories)
     async with running(chosen, SPEC) as app, Caller(app.address) as caller:
         yield Shop(app, caller, rows)
 
 
-@pytest.fixture
-def broken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Now:
+@pytest_asyncio.fixture(loop_scope="module")
+async def broken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Now:
     """What is wrong with the parts of the server, for a test to change."""
-    now, recommender = Now(), shop.app._recommending.recommender
-    indexes = recommender._indexes
-    index = indexes._indexes["looks"]
+    now, recommending = Now(), shop.app._recommending
+    recommender, indexes = recommending.recommender, recommending._indexes
+    index = indexes.served["looks"]
     inner = index._inner if isinstance(index, FaultyIndex) else index
-    indexes.swap("looks", FaultyIndex(inner, now))
-    indexes._known.clear()  # it goes by the version, which is the same
+    await indexes.swap("looks", FaultyIndex(inner, now), recommending._catalogues)
     guarded = recommender.rankers["linear"]
     monkeypatch.setattr(guarded, "inner", FaultyRanker(guarded.inner, now))
     monkeypatch.setattr(asking, "find", faulty_find(now))
@@ -166,7 +153,7 @@ class TestIndex:
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An index that is only wanted for diversity is told where it is missing, as one that is searched."""
-        monkeypatch.setattr(shop.app._recommending.recommender._indexes, "_indexes", {})
+        monkeypatch.setattr(shop.app._recommending._indexes, "_known", {})
         reply = await shop.slate("various", user_id="1", limit=10)
         assert (len(reply.items), flaws(reply)) == (10, {("INDEX_MISSING", "looks")})
         assert pb.SLATE_RULE_DIVERSITY in reply.relaxed
@@ -194,6 +181,8 @@ class TestRanker:
 
         monkeypatch.setattr(inner, "rank", hang)
         monkeypatch.setattr(inner, "is_quick", False)  # as of any model that is not arithmetic of our own
+        failures = shop.app._readers.counters.source_failures
+        before = failures["linear"]
         try:
             data = pb.RecommendRequest(placement="home", **ALL).SerializeToString()
             reply = pb.RecommendResponse.FromString(await shop.caller.raw(METHOD, data, 3.0))
@@ -201,6 +190,7 @@ class TestRanker:
             released.set()
         assert set(names(reply)) == all_that_may_come()
         assert (reply.ranked_by, flaws(reply)) == (pb.RANKED_BY_RETRIEVAL_ORDER, {("RANKER_FAILED", "linear")})
+        assert failures["linear"] == before + 1
 
 
 class TestQuality:
@@ -222,6 +212,27 @@ class TestQuality:
             quality.took(0.0)
         assert not flaws(await shop.slate("few", limit=10))
 
+    @pytest.mark.parametrize(("target_s", "counts"), [(0.001, True), (60.0, False)])
+    async def test_slates_that_are_late_for_their_callers_count(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, target_s: float, *, counts: bool
+    ) -> None:
+        """A slate that its caller waits for no longer is late after the target time, and tells nothing before it."""
+        quality, ended = QualityFactor(target_s), asyncio.Event()
+        monkeypatch.setitem(shop.app._recommending.recommender._quality, "few", quality)
+
+        async def hang(_: Run) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        monkeypatch.setattr(Run, "slate", hang)
+        data = pb.RecommendRequest(placement="few").SerializeToString()
+        with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):
+            await shop.caller.raw(METHOD, data, 0.2)
+        await ended.wait()
+        assert (quality.value < 1.0) == counts
+
     async def test_who_waits_too_long_for_a_turn_gets_a_slate_without_searches(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -241,6 +252,27 @@ class TestQuality:
         slates = await asyncio.gather(*(shop.slate(**ALL) for _ in range(20)))
         assert not any(flaws(slate) for slate in slates)
 
+    async def test_who_waits_for_the_store_keeps_nobody_from_a_turn(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While what is known of one user does not come, the slate of another is made, with all that is searched."""
+        begun, go_on, facts = asyncio.Event(), asyncio.Event(), ItemReader.facts
+
+        async def hang(reader: ItemReader) -> UserFacts:
+            if reader._asked.user == "2":
+                begun.set()
+                await go_on.wait()
+            return await facts(reader)
+
+        monkeypatch.setattr(ItemReader, "facts", hang)
+        monkeypatch.setitem(shop.app._recommending.recommender._turns, "home", Turns(60.0, at_once=1))
+        waiting = asyncio.create_task(shop.slate(user_id="2"))
+        await begun.wait()
+        assert not flaws(await shop.slate(**ALL))
+        assert not waiting.done()
+        go_on.set()
+        assert not flaws(await waiting)
+
 
 class TestColdUsers:
     """Users of whom little is known, or nothing."""
@@ -259,71 +291,15 @@ class TestColdUsers:
         assert {s.source for item in reply.items for s in item.sources} == {"popular", "newest"}
 
 
-class TestImpressions:
-    """What is written down of slates."""
-
-    async def test_they_have_the_rows_that_ranked(self, shop: Shop, impressions: Path) -> None:
-        """While rows change all the time, the features of a reply and of its impression are those that it ranked by."""
-        replies = []
-        for turn in range(12):
-            for k in range(0, COUNT, 2):  # what ranks by price finds other prices each time
-                shop.rows.put(goods, [f"i{k:02}"], GOODS[f"i{k:02}"] | {"price": float(turn * 10 + k)})
-            replies.append(await shop.slate(user_id="1", limit=30, features=RANKING))
-        fill(shop.rows)
-        kept: dict[str, dict[str, Any]] = {}
-
-        def is_written() -> bool:
-            kept.update((line["recommendation_id"], line) for line in lines(impressions))
-            return all(reply.recommendation_id in kept for reply in replies)
-
-        await eventually(is_written)
-        for reply in replies:
-            line = kept[reply.recommendation_id]
-            columns = {c.name: broadcast(column_values(c.values), 30) for c in reply.columns}
-            assert [(i["id"], i["rank"], i["score"]) for i in line["items"]] == [
-                (i.item_id, i.rank, None if np.isnan(i.score) else i.score) for i in reply.items
-            ]
-            assert (line["user"], line["placement"], line["ranked_by"]) == ({"user_id": "1"}, "home", "MODEL")
-            assert line["model_version"] == reply.model_version
-            for name in RANKING:
-                written = broadcast(line["features"][name]["values"], 30)
-                assert written == [None if v is None or np.isnan(v) else v for v in columns[name]]
-            scores = [i.score for i in reply.items if i.sources]
-            assert scores == pytest.approx(scored(columns)[: len(scores)])
-
-
-def lines(directory: Path) -> Iterator[dict[str, Any]]:
-    """Yield what was written, whole lines only."""
-    for file in sorted(directory.iterdir()):
-        for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
-            if line:
-                yield json.loads(line)
-
-
-def broadcast(values: Any, count: int) -> list[Any]:  # noqa: ANN401  # of any type
-    """Return a value for each of ``count`` rows."""
-    return list(values) if len(values) == count else list(values) * count
-
-
-def scored(columns: dict[str, list[Any]]) -> list[float]:
-    """Return what the model makes of rows, by its formula."""
-    return [0.25 + sum(row) for row in zip(*(_terms(name, columns[name]) for name in RANKING), strict=True)]
-
-
-def _terms(name: str, values: list[Any]) -> list[float]:
-    weight, mean, scale = next(t for n, *t in zip(RANKING, WEIGHTS, MEANS, SCALES, strict=True) if n == name)
-    return [0.0 if v is None or np.isnan(v) else weight * (v - mean) / scale for v in values]
-
-
 @contextmanager
 def stuck(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
     """Let a source hang until the end."""
     released = threading.Event()
 
-    def finding(source: CandidateSource, query: Query) -> Found | None:
+    def finding(source: CandidateSource, query: Query, left_s: Callable[[], float]) -> Found | None:
         if source.name == name:
             released.wait(60)
-        return find(source, query)
+        return find(source, query, left_s)
 
     monkeypatch.setattr(asking, "find", finding)
     try:

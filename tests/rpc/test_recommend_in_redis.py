@@ -65,9 +65,9 @@ async def opened(stack: AsyncExitStack, endpoint: Endpoint, rows: Rows, root: Pa
     return Shop(app, await stack.enter_async_context(Caller(app.address)), rows)
 
 
-async def retrieved(shop: Shop) -> tuple[list[str], set[tuple[str, str]], str]:
+async def retrieved(shop: Shop, placement: str = "retrieval") -> tuple[list[str], set[tuple[str, str]], str]:
     """Return what k-NN alone gives a user, what was wrong, and by which version of the index."""
-    reply = await shop.slate("retrieval", user_id="1", limit=500)
+    reply = await shop.slate(placement, user_id="1", limit=500)
     return names(reply), flaws(reply), reply.index_versions.get("looks", "")
 
 
@@ -87,10 +87,13 @@ async def test_slates_are_those_of_an_index_in_the_server(store: Store, tmp_path
     publish_index(here)
     publish_looks(there, endpoint, "v1")
     async with AsyncExitStack() as stack:
-        expected, _, _ = await retrieved(await opened(stack, endpoint, rows, here))
+        by_memory = await opened(stack, endpoint, rows, here)
+        expected, _, _ = await retrieved(by_memory)
+        by_mean = await retrieved(by_memory, "mean")
     async with AsyncExitStack() as stack:
         shop = await opened(stack, endpoint, rows, there)
         assert await retrieved(shop) == (expected, set(), "v1")
+        assert await retrieved(shop, "mean") == by_mean
         publish_looks(there, endpoint, "v2")
         await eventually(served(shop, "v2"), timeout=20)
         assert await retrieved(shop) == (expected, set(), "v2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -9,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pytest
 import redis.asyncio
 
 from recsvc.app import running
+from recsvc.online.ended import ended
 from recsvc.online.redis_changes import announce
 from recsvc.online.redis_writer import RedisRowWriter
 from recsvc.pb import serving_pb2 as pb
@@ -155,38 +156,6 @@ class TestMissingParts:
             assert (reply.model_version, reply.ranked_by) == ("linear@2", pb.RANKED_BY_MODEL)
 
 
-class TestFailingRanker:
-    """A model that is there, and fails in a call."""
-
-    @pytest.mark.parametrize("fault", ["raise", "nan", "shape"])
-    async def test_a_failing_ranker_costs_its_order_only(
-        self,
-        redis_8: Endpoint,
-        rows: Rows,
-        shop_directories: dict[str, Any],
-        monkeypatch: pytest.MonkeyPatch,
-        fault: str,
-    ) -> None:
-        """A ranker that raises, or gives no scores, is told by name; the slate is full and in retrieval order."""
-        fill(rows)
-        async with AsyncExitStack() as stack:
-            shop = await opened(stack, redis_8.url, rows, **shop_directories)
-            guarded = shop.app._recommending.recommender.rankers["linear"]
-
-            def rank(matrix: np.ndarray, _names: object) -> np.ndarray:
-                if fault == "raise":
-                    raise RuntimeError("out of order")
-                return np.full(len(matrix) + (fault == "shape"), np.nan)
-
-            monkeypatch.setattr(guarded.inner, "rank", rank)
-            reply = await shop.slate(user_id="1", limit=500, explain=pb.EXPLAIN_LEVEL_DIAGNOSTICS)
-            assert set(names(reply)) == who_may_come("1")
-            assert flaws(reply) == {("RANKER_FAILED", "linear")}
-            assert (reply.ranked_by, reply.model_version) == (pb.RANKED_BY_RETRIEVAL_ORDER, "linear@7")
-            assert not any("rank" in {s.stage for s in item.stage_scores} for item in reply.items)
-            assert not any(item.contributions for item in reply.items)
-
-
 class TestRows:
     """What is written while a server runs."""
 
@@ -212,6 +181,25 @@ class TestRows:
             await write(client, store.rows, "i00", GOODS["i00"])
             wanted = wanted | {"i00"}
             await eventually(is_so)
+
+    async def test_what_becomes_unavailable_stops_coming_while_another_view_is_written(self, store: OwnRedis) -> None:
+        """However fast popularity is written, without a pause, an item that is made unavailable does not come."""
+        async with AsyncExitStack() as stack:
+            shop = await opened(stack, store.url, store.rows)
+            client = await stack.enter_async_context(redis.asyncio.Redis.from_url(store.url))
+            key = store.rows.put(trend, ["i01"], {"popularity": 1.0})
+            row = await client.get(key)
+            assert isinstance(row, bytes)
+            writing = [asyncio.create_task(_write_on(client, [(key, row)] * 5)) for _ in range(4)]
+            stack.push_async_callback(ended, writing)
+            for available in (False, True, False):
+                await write(client, store.rows, "i00", GOODS["i00"] | {"available": available})
+
+                async def is_so(available: bool = available) -> bool:  # noqa: FBT001  # of this turn
+                    return ("i00" in names(await shop.slate("plain", limit=500))) == available
+
+                await eventually(is_so)
+            assert not any(task.done() for task in writing)
 
     async def test_a_deleted_item_stops_coming_and_can_come_back(
         self, store: OwnRedis, shop_directories: dict[str, Any]
@@ -317,9 +305,10 @@ class TestWithoutTheStore:
         async with AsyncExitStack() as stack:
             given = shop_directories | {"redis_at_start": "optional", "redis_timeout_ms": 50}
             shop = await opened(stack, store.url, store.rows, **given)
-            reply = await shop.slate(user_id="1")
-            assert not reply.items
-            assert ("METADATA_STALE", "shop") in flaws(reply)
+            for level in pb.ExplainLevel.values():
+                reply = await shop.slate(user_id="1", explain=level)
+                assert not reply.items
+                assert ("METADATA_STALE", "shop") in flaws(reply)
             store.start()
             fill(store.rows)
 
@@ -388,6 +377,12 @@ class TestReload:
             await eventually(lambda: shop.app.registry is not before)
             assert (await shop.refused("added")).code.name == "NOT_FOUND"
             assert set(names(await shop.slate("plain", limit=500))) == AVAILABLE
+
+
+async def _write_on(client: redis.asyncio.Redis, rows: list[tuple[bytes, bytes]]) -> None:
+    """Announce rows again and again, for ever."""
+    while True:
+        await announce(client, trend, rows)
 
 
 async def write(client: redis.asyncio.Redis, rows: Rows, item: str, values: dict[str, object]) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from typing import Any, Final
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from recsvc.app import running
+from recsvc.errors import ConfigError
 from recsvc.pb import serving_pb2 as pb
+from recsvc.recommend import item_hashes
+from recsvc.recommend.item_hashes import Hashes, ItemHashes, hashes
 from recsvc.secret import Secret
 from tests.parts.topologies import Endpoint
 from tests.rpc.calling import Caller
 from tests.rpc.serving import settings
-from tests.rpc.shop import AVAILABLE, IDS, SPEC, Shop, any_of, is_present, names, none_of, who_may_come
+from tests.rpc.shop import AVAILABLE, IDS, METHOD, SPEC, Shop, any_of, is_present, names, none_of, who_may_come
 from tests.rpc.shop_definitions import PINS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -159,3 +165,49 @@ async def test_pages_go_on_at_another_replica_with_the_same_key(
         assert sorted(found) == sorted(who_may_come("1", FIRST["filters"], FIRST["exclude_item_ids"], ["i22"]))
         token = (await first.slate(**FIRST)).next_page_token
         assert (await shop.refused(**FIRST, page_token=token)).metadata["problem"] == "TAMPERED"
+
+
+async def test_who_has_no_time_for_hashing_all_ids_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the ids of a large catalogue are looked at, a call with little time ends in it, and the next goes on."""
+    token = (await shop.slate(**FIRST)).next_page_token
+    catalogue = shop.app._recommending.recommender.snapshot("shop").catalogue
+    go_on = threading.Event()
+
+    def slow(ids: Iterable[str]) -> Hashes:
+        assert go_on.wait(60)
+        return hashes(ids)
+
+    monkeypatch.setattr(catalogue.hashes, "_known", ItemHashes())
+    monkeypatch.setattr(item_hashes, "hashes", slow)
+    data = pb.RecommendRequest(placement="home", **FIRST, page_token=token).SerializeToString()
+    with pytest.raises(grpc.aio.AioRpcError, match="ids of a large catalogue"):
+        await shop.caller.raw(METHOD, data, 0.5)
+    go_on.set()
+    assert len((await shop.slate(**FIRST, page_token=token)).items) == 7
+
+
+async def test_the_key_can_be_changed_while_people_read_on(shop: Shop, redis_8: Endpoint) -> None:
+    """Of several keys the first makes tokens and all are accepted, so each step of a change keeps tokens of before."""
+    old, new = "o" * 16, "n" * 16
+    pages: list[pb.RecommendResponse] = []
+    for keys in (old, f"{old},{new}", f"{new}, {old}", new):
+        chosen = settings(redis_8.url, page_token_key=Secret(keys))
+        async with running(chosen, SPEC) as app, Caller(app.address) as caller:
+            of = Shop(app, caller, shop.rows)
+            if pages:
+                token = pages[-1].next_page_token
+                pages.append(await of.slate("plain", limit=5, page_token=token))
+            pages.append(await of.slate("plain", limit=5))
+            if keys == new:
+                token = pages[0].next_page_token
+                refusal = await of.refused("plain", limit=5, page_token=token)
+                assert refusal.metadata["problem"] == "TAMPERED"
+    assert all(len(page.items) == 5 for page in pages)
+
+
+@pytest.mark.parametrize("keys", ["k" * 15, f"{'k' * 16},", f"{'k' * 16},{'n' * 15}"])
+async def test_each_key_is_long_enough(redis_8: Endpoint, keys: str) -> None:
+    """A short key is refused at the start, also beside a good one."""
+    with pytest.raises(ConfigError, match="page token keys"):
+        async with running(settings(redis_8.url, page_token_key=Secret(keys)), SPEC):
+            pass

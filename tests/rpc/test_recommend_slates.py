@@ -56,6 +56,17 @@ async def test_nearest_items_come_by_their_vectors(shop: Shop) -> None:
     assert [[(s.source, s.rank) for s in item.sources] for item in reply.items] == [[("near", k)] for k in range(1, 11)]
 
 
+async def test_nearest_items_come_by_the_mean_of_recent_ones(shop: Shop) -> None:
+    """What is near is near the mean of the vectors of the user's recent items; without any, popular items come."""
+    reply = await shop.slate("mean", user_id="1", limit=10, explain=REASONS)
+    score = dict(zip(WITH_VECTOR, (VECTORS @ VECTORS[[3, 7]].mean(axis=0)).tolist(), strict=True))
+    assert names(reply) == sorted(AVAILABLE & set(WITH_VECTOR), key=lambda name: -score[name])[:10]
+    assert {r.code for item in reply.items for r in item.reasons} == {pb.REASON_CODE_SIMILAR_TO_TASTE}
+    assert not reply.degraded
+    for nobody in ("2", "404", ""):
+        assert (await shop.slate("mean", user_id=nobody)).ranked_by == pb.RANKED_BY_POPULARITY
+
+
 async def test_explained_items_have_titles(shop: Shop) -> None:
     """With reasons an item has what people call it; empty where nobody knows, and where no reasons are asked for."""
     for user in ("1", ""):
@@ -149,6 +160,13 @@ async def test_popular_ones_of_a_category_name_it(shop: Shop) -> None:
     assert {category for _, category in given} == {"game"}
 
 
+async def test_popular_ones_of_no_category_name_none(shop: Shop) -> None:
+    """To a user without recent items popular items of all categories come, and no category is told."""
+    reply = await shop.slate("alike", user_id="2", limit=5, explain=REASONS)
+    given = [(r.code, r.category) for item in reply.items for r in item.reasons]
+    assert given == [(pb.REASON_CODE_POPULAR, "")] * 5
+
+
 async def test_new_items_are_young_ones(shop: Shop) -> None:
     """The source of new items gives those created within its days, the youngest first."""
     reply = await shop.slate(user_id="2", limit=48, explain=REASONS)
@@ -228,9 +246,21 @@ async def test_features_of_user_and_pair_come_with_the_items(shop: Shop) -> None
     assert columns["met:count"] == [1 if name in USERS["1"].pairs else None for name in names(reply)]
 
 
-async def test_an_empty_slate_is_an_answer(shop: Shop) -> None:
+@pytest.mark.parametrize("level", pb.ExplainLevel.values())
+@pytest.mark.parametrize("placement", ["home", "retrieval", "pinned"])
+async def test_an_empty_slate_is_an_answer(shop: Shop, placement: str, level: pb.ExplainLevel.ValueType) -> None:
     """Where nothing passes there are no items, no columns and no token, and nothing is degraded."""
-    reply = await shop.slate(user_id="1", filters=[any_of("goods:category", "nowhere")], features=["goods:price"])
+    user, nowhere = "" if placement == "pinned" else "1", [any_of("goods:category", "nowhere")]
+    reply = await shop.slate(placement, user_id=user, filters=nowhere, features=["goods:price"], explain=level)
+    assert (list(reply.items), list(reply.columns), reply.next_page_token) == ([], [], "")
+    assert not flaws(reply)
+
+
+@pytest.mark.parametrize("level", pb.ExplainLevel.values())
+async def test_who_has_seen_all_has_an_empty_slate(shop: Shop, level: pb.ExplainLevel.ValueType) -> None:
+    """A user without any candidates, as all that is left is excluded, gets an empty slate at each level."""
+    left = sorted(who_may_come("3"))
+    reply = await shop.slate(user_id="3", exclude_item_ids=left, features=["goods:price"], explain=level)
     assert (list(reply.items), list(reply.columns), reply.next_page_token) == ([], [], "")
     assert not flaws(reply)
 

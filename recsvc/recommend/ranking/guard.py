@@ -31,6 +31,13 @@ class Ranking(NamedTuple):
     detail: str = ""
 
 
+class Explanation(NamedTuple):
+    """What ``inner`` says of its scores, None where it has nothing to say or fails; then ``detail`` as in Ranking."""
+
+    contributions: Contributions | None
+    detail: str = ""
+
+
 class GuardedRanker:
     """Asks ``inner``, and makes a value of whatever goes wrong in it."""
 
@@ -45,7 +52,7 @@ class GuardedRanker:
         try:
             scores = np.asarray(self.inner.rank(matrix, names), np.float64)
         except Exception as error:  # noqa: BLE001  # a model is its owner's: anything can come out of it, and it costs its order only
-            return Ranking(None, RankFailure.RAISED, f"{type(error).__name__}: {error}")
+            return Ranking(None, RankFailure.RAISED, _told(error))
         if scores.shape != matrix.shape[:1]:
             return Ranking(None, RankFailure.WRONG_SHAPE, f"scores of {scores.shape} for a matrix of {matrix.shape}")
         wrong = int(np.count_nonzero(~np.isfinite(scores)))
@@ -53,10 +60,16 @@ class GuardedRanker:
             return Ranking(None, RankFailure.NOT_FINITE, f"{wrong} of {len(scores)} scores are not finite")
         return Ranking(scores)
 
-    def contributions(self, matrix: Floats, names: Sequence[str]) -> Contributions | None:
-        """Return the contributions of ``inner``; None where it has none, fails, or one is not finite."""
+    def contributions(self, matrix: Floats, names: Sequence[str]) -> Explanation:
+        """Return the contributions of ``inner``; none where it has none, fails, or one is not finite."""
         try:
             found = self.inner.contributions(matrix, names)
-        except Exception:  # noqa: BLE001  # as above, and an explanation is worth less than a slate
-            return None
-        return None if found is None or not np.isfinite(found.values).all() else found
+            if found is None or np.isfinite(found.values).all():
+                return Explanation(found)
+        except Exception as error:  # noqa: BLE001  # as above, and an explanation is worth less than a slate
+            return Explanation(None, _told(error))
+        return Explanation(None, "contributions that are not finite")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -42,8 +42,8 @@ def builder_of(count: int) -> CatalogueBuilder:
         item = name(number)
         out = NOW - number * 1_000_000
         film: dict[str, Any] = {"film:available": True, "film:genres": (GENRES[number % 3],), "film:out": out}
-        builder.put("film", item, film, 1)
-        builder.put("counts", item, {"counts:pop": float(count - number)}, 1)
+        builder.put("film", item, film)
+        builder.put("counts", item, {"counts:pop": float(count - number)})
     return builder
 
 

@@ -7,20 +7,25 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from recsvc.errors import StoreUnavailableError
 from recsvc.recommend.asked import Degradation, Flaw
 from recsvc.recommend.asking import Executors, Vectors, ask_all, ask_vectors
 from recsvc.recommend.candidates import Query
 from recsvc.recommend.index.exact import ExactIndex
-from recsvc.recommend.index.protocol import Hits
+from recsvc.recommend.index.protocol import Hits, VectorIndex
+from recsvc.recommend.index.remote import Facts, RemoteIndex
 from recsvc.recommend.snapshot import Indexed
+from recsvc.recommend.turns import Turn, Turns
 from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToSeeds
 from recsvc.telemetry.counters import Counters
+from tests.parts.waiting import eventually
 from tests.unit.recommend.queries import TASTE, builder_of, on_a_line, query, user
 
 LONG = timedelta(seconds=60)
@@ -58,7 +63,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def asked(index: ExactIndex | None = None) -> Query:
+def asked(index: VectorIndex | None = None) -> Query:
     """Return a query; the index ``bad`` is the one given."""
     built = query(builder_of(5).snapshot(), facts=user([1.0, 1.0]))
     if index is not None:
@@ -111,6 +116,36 @@ async def test_a_source_that_is_late_fails_alone(threads: ThreadPoolExecutor) ->
         index.go_on.set()
     assert found == ["popular"]
     assert failed == [Degradation(Flaw.SOURCE_TIMED_OUT, source="late")]
+
+
+class SlowIndex(ExactIndex):
+    """An index whose every search takes 20 s, by the clock of a loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(on_a_line([f"i{n}" for n in range(5)]).table, version="slow")
+        self._took_s = 0.0
+        loop = asyncio.get_running_loop()
+        clock = loop.time
+        monkeypatch.setattr(loop, "time", lambda: clock() + self._took_s)
+
+    def search(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Hits:
+        """Move the clock."""
+        self._took_s += 20.0
+        return super().search(query, k, allowed)
+
+
+async def test_a_source_that_has_no_time_for_all_seeds_gives_what_it_found(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is near the seeds that were searched is there, and the reply says that the source was late."""
+    of = replace(asked(SlowIndex(monkeypatch)), seeds=np.array([0, 2, 4]))
+    late = SimilarToSeeds("seeds", "bad", timeout=timedelta(seconds=50))
+    assert await ask(threads, of, late, POPULAR) == (
+        ["seeds", "popular"],
+        [Degradation(Flaw.SOURCE_TIMED_OUT, source="seeds")],
+    )
+    in_time = SimilarToSeeds("seeds", "bad", timeout=LONG * 10)
+    assert await ask(threads, of, in_time, left_s=600.0) == (["seeds"], [])
 
 
 async def test_no_source_has_more_time_than_is_left(threads: ThreadPoolExecutor) -> None:
@@ -200,3 +235,68 @@ async def test_vectors_come_in_the_order_asked_or_the_reason_why_not(threads: Th
         assert await ask_of(threads, waiting, -1.0) is Flaw.SOURCE_TIMED_OUT
     finally:
         waiting.go_on.set()
+
+
+class SlowServer:
+    """A store of vectors that does not answer until the test is done, and then fails."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def nearest(self, point: NDArray[np.float32], k: int) -> NDArray[np.int64]:  # noqa: ARG002  # as in VectorStore
+        """Wait."""
+        return self._wait()
+
+    def nearest_among(
+        self,
+        point: NDArray[np.float32],  # noqa: ARG002  # as in VectorStore
+        among: NDArray[np.int64],  # noqa: ARG002
+        k: int,  # noqa: ARG002
+    ) -> NDArray[np.int64]:
+        """Wait."""
+        return self._wait()
+
+    def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:  # noqa: ARG002  # as in VectorStore
+        """Wait."""
+        self._wait()
+        raise AssertionError("it never answers")
+
+    def _wait(self) -> NDArray[np.int64]:
+        self.begun.set()
+        self.go_on.wait(60)
+        raise StoreUnavailableError("it does not answer")
+
+
+async def test_who_waits_for_another_server_lets_another_have_its_turn(threads: ThreadPoolExecutor) -> None:
+    """While nothing but a slow server is waited for the turn is somebody else's; while something works here it is not.
+
+    The server fails in the end; what was found here stays, and the turn is back.
+    """
+    server, here, turns = SlowServer(), BadIndex(), Turns(0.0, at_once=1)
+    of = asked(RemoteIndex(Facts.of(on_a_line(["i0", "i1"]).table, graph=False), server, version="far"))
+    of.snapshot.indexes["here"] = Indexed.of(here, of.snapshot.catalogue)  # type: ignore[index]  # a dict here
+    sources = [Nearest("far", "bad", TASTE, timeout=LONG), Nearest("here", "here", TASTE, timeout=LONG), NEAR]
+    executors, counters = Executors(threads, threads, threads), Counters(monotonic=time.monotonic)
+    turn = Turn(turns)
+
+    async def make() -> tuple[list[str], list[Degradation]]:
+        async with turn.taken():
+            found, failed = await ask_all(sources, of, executors, 60.0, counters, turn.aside)
+            assert "has it" in repr(turn)
+        return [f.candidates.source for f in found], failed
+
+    making = asyncio.create_task(make())
+    try:
+        for begun in (server.begun, here.begun):
+            assert await asyncio.to_thread(begun.wait, 10)
+        async with Turn(turns).taken() as in_time:
+            assert not in_time
+        here.go_on.set()
+        await eventually(lambda: "1 free" in repr(turns))
+        async with Turn(turns).taken() as in_time:
+            assert in_time
+    finally:
+        here.go_on.set()
+        server.go_on.set()
+    assert await making == (["near"], [Degradation(Flaw.SOURCE_FAILED, source=name) for name in ("far", "here")])
+    assert "1 free" in repr(turns)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc.errors import RequestError
-from recsvc.recommend import experiments
 from recsvc.recommend.experiments import Assigned, AssignedBy, Assignment, assign, bucket
 from recsvc.registry.experiments import CONTROL
 from recsvc.registry.placement import BUCKETS, Experiment, Variant
 
+CONTRACT = Path(__file__).parents[3] / "protos" / "recsvc" / "v1" / "serving.proto"
 VECTORS = {
     ("ranker-1", "196"): 4898,
     ("ranker-1", "197"): 192,
@@ -37,12 +38,11 @@ def test_buckets_are_the_documented_ones(salt: str, unit: str) -> None:
 
 
 def test_the_documentation_has_true_vectors() -> None:
-    """Every row of the module's table is what the function gives."""
-    rows = re.findall(r"^ {4}(\S+) +(\S+) +(\d+)$", experiments.__doc__ or "", re.MULTILINE)
-    assert len(rows) > len(VECTORS)
-    assert {(salt, unit): int(found) for salt, unit, found in rows} == {
-        (salt, unit): bucket(salt, unit) for salt, unit, _ in rows
-    }
+    """Every row of the contract's table is what the function gives."""
+    rows = re.findall(r"^// {5}(\S+) +(\S+) +(\d+)$", CONTRACT.read_text(encoding="utf-8"), re.MULTILINE)
+    found = {(salt, unit): int(place) for salt, unit, place in rows}
+    assert found == {pair: bucket(*pair) for pair in found}
+    assert found.keys() > VECTORS.keys()
 
 
 def test_buckets_are_even() -> None:

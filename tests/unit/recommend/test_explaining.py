@@ -27,6 +27,7 @@ SOURCES: list[CandidateSource] = [
     SimilarToRecent("recent", "line", RECENT),
     Popular("popular"),
     Popular("by_genre", recent=RECENT),
+    Popular("of_a_stranger", recent=RECENT),
     Newest("new"),
 ]
 
@@ -34,15 +35,17 @@ SOURCES: list[CandidateSource] = [
 def found(source: str, like: dict[int, int]) -> Found:
     """Return what a source found at the places that are like others."""
     places = np.array(list(like), np.int64)
-    return Found(Candidates(source, places, np.ones(len(places))), like)
+    return Found(Candidates(source, places, np.ones(len(places))), like, by_category=source == "by_genre")
 
 
 def explainer() -> Explainer:
     """Return what explains a slate of seven items, some like others; the last has no genre."""
     builder = builder_of(6)
-    builder.put("film", "i6", {"film:available": True}, 1)
+    builder.put("film", "i6", {"film:available": True})
     placement = Placement("home", "films", SOURCES)
-    return Explainer(builder.snapshot(), placement, [found("seeds", {1: 4, 2: 0}), found("recent", {1: 5})])
+    like = {"seeds": {1: 4, 2: 0}, "recent": {1: 5}}
+    outcomes = [found(source.name, like.get(source.name, {})) for source in SOURCES]
+    return Explainer(builder.snapshot(), placement, outcomes)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,7 @@ def explainer() -> Explainer:
         ("recent", Reason(ReasonCode.SIMILAR_TO_RECENT, item="i5")),
         ("popular", Reason(ReasonCode.POPULAR)),
         ("by_genre", Reason(ReasonCode.POPULAR, category="comedy")),
+        ("of_a_stranger", Reason(ReasonCode.POPULAR)),
         ("new", Reason(ReasonCode.NEW)),
     ],
 )
@@ -85,4 +89,4 @@ def test_an_item_without_a_category_has_none_in_its_reason() -> None:
 
 def test_an_explainer_shows_its_sources() -> None:
     """repr() names the sources."""
-    assert repr(explainer()) == "Explainer(['near', 'seeds', 'recent', 'popular', 'by_genre', 'new'])"
+    assert repr(explainer()) == "Explainer(['near', 'seeds', 'recent', 'popular', 'by_genre', 'of_a_stranger', 'new'])"

@@ -78,6 +78,7 @@ def test_a_line_has_all_of_an_impression() -> None:
         "time_us": 1_800_000_000_000_000,
         "placement": "home",
         "user": {"user_id": "196"},
+        "unit": "",
         "experiments": [{"experiment": "ranker", "variant": "trees", "by": "HASHED"}],
         "model_version": "",
         "ranked_by": "",
@@ -90,6 +91,12 @@ def test_a_line_has_all_of_an_impression() -> None:
             "film:age": {"type": "FLOAT64", "values": [0.0, 1.0], "status": "PRESENT", "source": "CACHE"},
         },
     }
+
+
+def test_a_line_of_an_anonymous_caller_has_the_unit() -> None:
+    """Where no user decided the variants, the line has what did."""
+    line = parsed(replace(impression(), user={}, unit="a-7f3a"))
+    assert (line["user"], line["unit"]) == ({}, "a-7f3a")
 
 
 @pytest.mark.parametrize("items", [0, 1, 100, 101, 250])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsvc.recommend.item_hashes import Hashes, ItemHashes, hashes
+from recsvc.recommend import item_hashes
+from recsvc.recommend.item_hashes import Hashes, ItemHashes, SharedHashes, hashes
 from recsvc.recommend.packed_hashes import pack, packed_size, unpack
 
 ids = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=40)
@@ -91,3 +95,63 @@ def test_many_additions_are_sorted_in(step: int) -> None:
 def test_repr_tells_how_many() -> None:
     """Its size shows."""
     assert repr(ItemHashes(["a", "b"]).extended(["c"])) == "ItemHashes(3 items, 1 of them not sorted)"
+
+
+class Hashed:
+    """What was hashed since it was made, held up until ``go_on``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: list[int] = []
+        self.begun, self.go_on = asyncio.Event(), threading.Event()
+        self._loop = asyncio.get_running_loop()
+        monkeypatch.setattr(item_hashes, "hashes", self._hashes)
+
+    def _hashes(self, ids: Iterable[str]) -> Hashes:
+        named = list(ids)
+        if named:
+            self.counts.append(len(named))
+        self._loop.call_soon_threadsafe(self.begun.set)
+        assert self.go_on.wait(60)
+        return hashes(named)
+
+
+async def found(shared: SharedHashes, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Return the places of items in a snapshot."""
+    places: list[int] = (await shared.places(np.array(names, np.object_), hashes(wanted))).tolist()
+    return places
+
+
+async def test_each_id_is_hashed_once_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that come at once, of snapshots long and short, wait for one pass over the ids; who goes stops nobody."""
+    shared, hashed = SharedHashes(), Hashed(monkeypatch)
+    names = [str(i) for i in range(5_000)]
+    calls = [asyncio.create_task(found(shared, names[:size], ["7", "4998"])) for size in (4_000, 4_999, 5_000) * 3]
+    await hashed.begun.wait()
+    calls[0].cancel()
+    hashed.go_on.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    assert outcomes[1:] == ([[7], [7, 4_998], [7, 4_998]] * 3)[1:]
+    assert sum(hashed.counts) == 5_000
+    assert max(hashed.counts) <= 1_000
+
+
+async def test_snapshots_in_turns_hash_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a shorter snapshot has not is left out, without forgetting it."""
+    shared, hashed = SharedHashes(), Hashed(monkeypatch)
+    hashed.go_on.set()
+    names = [str(i) for i in range(101)]
+    for size in (100, 101) * 3:
+        assert await found(shared, names[:size], ["99", "100"]) == [99, 100][: size - 99]
+    assert hashed.counts == [100, 1]
+    assert repr(shared) == "SharedHashes(ItemHashes(101 items, 101 of them not sorted))"
+
+
+async def test_who_fails_leaves_it_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error is told to those who waited; the next call begins anew."""
+    shared = SharedHashes()
+    with monkeypatch.context() as patch:
+        patch.setattr(item_hashes, "hashes", None)
+        with pytest.raises(TypeError):
+            await found(shared, ["a"], ["a"])
+    assert await found(shared, ["a"], ["a"]) == [0]

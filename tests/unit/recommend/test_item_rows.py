@@ -114,5 +114,6 @@ def test_item_rows_show_how_many_they_are() -> None:
 
 
 def test_no_columns_are_asked_of_items_that_were_not_read() -> None:
-    """Where nothing is wanted of items, they need not have been read."""
+    """Where nothing is wanted of items, or of no item, nothing need have been read."""
     assert ItemRows().columns([], np.array([3, 5], np.int64)) == []
+    assert ItemRows().columns(["number"], np.empty(0, np.int64)) == []

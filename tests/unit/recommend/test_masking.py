@@ -45,7 +45,7 @@ def test_a_mask_is_what_every_step_lets_pass(
 def test_drops_name_each_step() -> None:
     """Filters are told by whose they are and which; what was taken out already does not count again."""
     builder = builder_of(9)
-    builder.put("film", "i0", {"film:available": False}, 1)
+    builder.put("film", "i0", {"film:available": False})
     for view in ("film", "counts"):
         builder.delete(view, ["i8"])
     catalogue = builder.snapshot()
@@ -59,6 +59,19 @@ def test_drops_name_each_step() -> None:
     masking.exclude("seeds", np.zeros(0, np.int64))
     assert masking.drops == [("available", 1), ("excluded", 1), ("seen", 0)]
     assert np.flatnonzero(masking.mask).tolist() == [6]
+
+
+def test_what_was_taken_out_before_a_filter_is_not_dropped_by_it() -> None:
+    """Of items that a step before took out a filter drops none; where none is left it drops none at all."""
+    catalogue = builder_of(9).snapshot()
+    masking = Masking(catalogue)
+    masking.exclude("excluded", np.array([1, 2]))
+    masking.filter([], [DRAMA], count=True)
+    assert masking.drops == [("available", 0), ("excluded", 2), ("filters[0]", 4)]
+    masking = Masking(catalogue)
+    masking.exclude_all("stale")
+    masking.filter([DRAMA], [CRIME], count=True)
+    assert masking.drops == [("available", 0), ("stale", 9), ("placement.filters[0]", 0), ("filters[0]", 0)]
 
 
 def test_unknown_items_take_nothing_out() -> None:

@@ -30,6 +30,18 @@ def test_late_slates_have_fewer_candidates_and_all_come_back() -> None:
     assert not factor.narrowing(10).is_less
 
 
+def test_what_was_given_up_counts_once_it_is_late() -> None:
+    """A slate that nobody got is a late one if its time was over; otherwise it tells nothing."""
+    factor = QualityFactor(TARGET_S)
+    factor.gave_up(TARGET_S)
+    assert factor.value == 1.0
+    factor.gave_up(2 * TARGET_S)
+    late = factor.value
+    assert late < 1.0
+    factor.gave_up(0.0)
+    assert factor.value == late
+
+
 @given(st.lists(st.floats(0, 1), max_size=200))
 def test_it_stays_within_its_bounds(times: list[float]) -> None:
     """Whatever slates take, at least the least part is ranked, and never more than there is."""

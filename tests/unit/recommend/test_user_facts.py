@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from recsvc.online.answer import Source, Status
 from recsvc.recommend.user_facts import UserFacts, references
 from recsvc.registry.placement import (
     CandidateSource,
+    MeanOfRecent,
     Nearest,
     Newest,
     Placement,
@@ -29,15 +32,16 @@ def test_a_placement_reads_what_its_sources_and_mask_need() -> None:
         SimilarToSeeds("seeds", "line"),
         SimilarToRecent("recent", "line", RECENT),
         Popular("popular", recent="user:liked"),
+        Nearest("mean", "line", MeanOfRecent("user:met")),
         Popular("all"),
         Newest("new"),
     ]
     placement = Placement("home", "films", sources, user=Entity("user", "user_id"), seen=["user:seen", RECENT])
-    assert references(placement, sources) == ("user:seen", RECENT, TASTE, "user:liked")
+    assert references(placement) == ("user:seen", RECENT, TASTE, "user:liked", "user:met")
     again = Placement("home", "films", sources, seen=["user:seen"], allow_seen=True)
-    assert references(again, sources) == (TASTE, RECENT, "user:liked")
-    assert references(placement, sources[4:]) == ("user:seen", RECENT)
-    assert references(again, [Newest("new")]) == ()
+    assert references(again) == (TASTE, RECENT, "user:liked", "user:met")
+    assert references(replace(placement, sources=sources[5:])) == ("user:seen", RECENT)
+    assert references(replace(again, sources=[Newest("new")])) == ()
 
 
 @pytest.mark.parametrize("facts", [UserFacts(None), UserFacts(answer({}))], ids=["anonymous", "nothing read"])

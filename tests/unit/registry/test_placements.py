@@ -23,10 +23,12 @@ from recsvc import (
     FeatureView,
     IsPresent,
     IsTrue,
+    MeanOfRecent,
     Nearest,
     Newest,
     NoneOf,
     Pin,
+    Placement,
     Popular,
     Range,
     SimilarToRecent,
@@ -60,6 +62,7 @@ def test_right_placements_have_no_problems() -> None:
     ]
     sources = [
         NEAREST,
+        Nearest("mean", "films", MeanOfRecent("taste:recent", last=3)),
         SimilarToSeeds("seeds", "films", quota=1),
         SimilarToRecent("recent", "films", "taste:recent"),
         Popular("liked", recent="taste:recent"),
@@ -144,7 +147,7 @@ PLACEMENTS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"experiments": [Experiment("e", "s", [Variant("b", [(0, 1)], "home")])]},
-        "experiment 'e': variant 'b': 'home' has experiments of its own, or another catalogue",
+        "experiment 'e': variant 'b': 'home' has experiments of its own, or another catalogue or user",
     ),
 ]
 
@@ -174,6 +177,9 @@ SOURCES: list[tuple[CandidateSource, str]] = [
     (Nearest("pop", "films", "taste:age"), "query: 'taste:age' is INT64, not VECTOR"),
     (Nearest("pop", "films", "film:look"), "query: 'film:look' is a feature of item, not of user"),
     (Nearest("pop", "films", "taste"), "query: 'taste' is not a stored feature"),
+    (Nearest("pop", "films", MeanOfRecent("taste:age")), "query.recent: 'taste:age' is INT64, not INT64_LIST or "),
+    (Nearest("pop", "films", MeanOfRecent("film:tags")), "query.recent: 'film:tags' is a feature of item, not of user"),
+    (Nearest("pop", "films", MeanOfRecent("taste:recent", last=0)), "query.last: 0 must be at least 1"),
     (Newest("pop", within=-HOUR), "within: must be more than 0"),
 ]
 
@@ -188,11 +194,14 @@ def test_a_mistake_of_a_source_is_a_line(source: CandidateSource, words: str) ->
 
 def test_what_needs_a_user_is_told_where_there_is_none() -> None:
     """A placement without users has no use for features of users; each of them is a line."""
-    sources = [NEAREST, SimilarToRecent("recent", "films", "taste:recent"), Popular("liked", recent="taste:recent")]
+    mean = Nearest("mean", "films", MeanOfRecent("taste:recent"))
+    recent = SimilarToRecent("recent", "films", "taste:recent")
+    sources = [NEAREST, mean, recent, Popular("liked", recent="taste:recent")]
     found = told(placement(user=None, sources=sources, service=None))
     for_want = "needs to know the user's entity: give the placement a user"
     assert found == [
         f"placement 'home': source 'near': query: 'taste:likes' {for_want}",
+        f"placement 'home': source 'mean': query.recent: 'taste:recent' {for_want}",
         f"placement 'home': source 'recent': recent: 'taste:recent' {for_want}",
         f"placement 'home': source 'liked': recent: 'taste:recent' {for_want}",
         f"placement 'home': seen: 'taste:recent' {for_want}",
@@ -274,7 +283,18 @@ def test_a_variant_stays_with_the_catalogue() -> None:
     home = placement(experiments=[TO_OTHER])
     films = [catalogue(), catalogue("others")]
     (line,) = told(home, placement("other", catalogue="others"), catalogues=films)
-    assert line.endswith("'other' has experiments of its own, or another catalogue")
+    assert line.endswith("'other' has experiments of its own, or another catalogue or user")
+
+
+@pytest.mark.parametrize("users", [(USER, None), (None, USER)])
+def test_a_variant_stays_with_the_user(users: tuple[Entity | None, Entity | None]) -> None:
+    """A placement that stands for another knows the same user: what is asked of the one is asked of both."""
+    own, others = users
+    home = Placement("home", "films", [POPULAR], user=own, experiments=[TO_OTHER])
+    other = Placement("other", "films", [POPULAR], user=own)
+    assert told(home, other) == []
+    (line,) = told(home, replace(other, user=others))
+    assert line.endswith("'other' has experiments of its own, or another catalogue or user")
 
 
 def test_the_active_version_of_a_view_counts() -> None:
@@ -318,6 +338,8 @@ KINDS: list[tuple[dict[str, Any], str]] = [
     ({"sources": [POPULAR, Popular(TWO)]}, "sources[1].name must be str, not 2"),
     ({"sources": [Popular("pop", weight=TEXT)]}, "sources[0].weight must be float, not 'text'"),
     ({"sources": [Popular("pop", candidates=True)]}, "sources[0].candidates must be int, not True"),
+    ({"sources": [Nearest("near", "films", TWO)]}, "sources[0].query must be str or MeanOfRecent, not 2"),
+    ({"sources": [Nearest("near", "films", MeanOfRecent(TWO))]}, "sources[0].query.recent must be str, not 2"),
     ({"catalogue": catalogue()}, "catalogue must be str, not Catalogue("),
     ({"limit": "10"}, "limit must be int, not '10'"),
     ({"limit": 10.0}, "limit must be int, not 10.0"),

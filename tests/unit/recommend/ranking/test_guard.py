@@ -87,11 +87,18 @@ def test_what_ends_the_work_goes_on(error: BaseException) -> None:
 
 
 def test_contributions_are_there_or_not() -> None:
-    """An explanation that fails, or has a number that is none, is left out."""
+    """An explanation that fails, or has a number that is none, is left out, and why; one that is not there just is."""
     good = GuardedRanker(Scripted(lambda: ROWS)).contributions(ROWS, NAMES)
-    assert good is not None
-    for act in (fails(ValueError()), lambda: None, lambda: np.full((3, 2), np.nan)):
-        assert GuardedRanker(Scripted(act)).contributions(ROWS, NAMES) is None
+    assert good.contributions is not None
+    for act, detail in (
+        (fails(ValueError("no such node")), "ValueError: no such node"),
+        (lambda: np.full((3, 2), np.nan), "contributions that are not finite"),
+        (lambda: np.full((3, 2), "x"), "TypeError"),
+        (lambda: None, ""),
+    ):
+        found, told = GuardedRanker(Scripted(act)).contributions(ROWS, NAMES)
+        assert found is None
+        assert told.startswith(detail)
 
 
 def test_a_repr_shows_whom_it_guards() -> None:
