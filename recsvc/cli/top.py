@@ -24,6 +24,14 @@ from recsvc.inspect.top_watch import Sight, Watch
 DEFAULT_PAGE: Final = "127.0.0.1:9464"
 PAGE_VARIABLE: Final = "RECSVC_METRICS_PAGE"
 INTERVAL_S: Final = 1.0
+LEGEND: Final = """\
+columns that do not speak for themselves:
+  % of calls  share of the time of all calls; hops within hops count twice, and those side by side too
+  usual %     share of the view's rows that were defaults since the servers began; deflt % is that of now
+  why         status of most of these rows: why they have no values
+  quality     part of the candidates that slates look for: 1, and less where ranking all would be too late
+
+example: recsvc top 127.0.0.1:9464 127.0.0.1:9465"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,9 +39,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "top",
         help="watch running servers: rates, p99, what is slow, what is degraded",
-        description="Shows what servers do, from their metrics pages (recsvc serve --metrics-listen), until Ctrl-C."
-        " Several pages are added up: the workers of one service.",
-        epilog="example: recsvc top 127.0.0.1:9464 127.0.0.1:9465",
+        description="Shows what servers do, from their metrics pages (recsvc serve --metrics-listen), until Ctrl-C.\n"
+        "Several pages are added up: the workers of one service.",
+        epilog=LEGEND,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(

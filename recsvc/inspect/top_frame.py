@@ -41,6 +41,8 @@ def frame(sight: Sight) -> RenderableType:
 def _health(sight: Sight, figures: Figures, found: Sequence[Finding]) -> Iterator[Text]:
     if found:
         yield _text(f"● {found[0].level.name}: {found[0].text}", f"bold {COLOURS[found[0].level]}")
+    elif sight.rates.per_s and not figures.calls_per_s:
+        yield _text("○ IDLE: no calls in this time, so there is no traffic to judge by", "bold")
     elif sight.rates.per_s:
         yield _text(f"● {Level.HEALTHY.name}: nothing is over its threshold", f"bold {COLOURS[Level.HEALTHY]}")
     else:

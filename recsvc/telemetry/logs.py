@@ -18,8 +18,8 @@ from recsvc.secret import Secret
 from recsvc.telemetry.hop import CURRENT
 
 _LOGIN: Final = re.compile(r"(?<=://)[^\s\"'<>]*@")
-_BYTES: Final = re.compile(r"""(?<!\w)b(?:'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)")""")
-"""As repr() writes them."""
+_BYTES: Final = re.compile(r"""(?<!\w)(?:r?b|br)(?:'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)")(?!\w)""", re.IGNORECASE)
+"""As repr() or a line of code writes them; no word goes on behind the quote, as it does in "item b's title isn't"."""
 _ESCAPED: Final = re.compile(r"\\(?:x[0-9a-f]{2}|.)")
 
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import Exemplar, MeterProvider
@@ -37,13 +37,19 @@ log = logging.getLogger(__name__)
 SCOPE: Final = "recsvc"
 
 
+class Destination(NamedTuple):
+    """Where metrics go: how log lines name it, what sends them, and what its collector answers."""
+
+    name: str
+    exporter: MetricExporter
+    rejections: Rejections
+
+
 class WithHistograms(MetricExporter):
-    """Exports through ``inner`` what a reader has collected, and our histograms.
+    """Exports to a destination what a reader has collected, and our histograms."""
 
-    ``rejections``: what its collector answers.
-    """
-
-    def __init__(self, inner: MetricExporter, metrics: Metrics, rejections: Rejections) -> None:
+    def __init__(self, to: Destination, metrics: Metrics) -> None:
+        inner = to.exporter
         # As the reader asks for it: the SDK has no public name for what an exporter prefers.
         preferred: Mapping[type, AggregationTemporality] = inner._preferred_temporality or {}  # noqa: SLF001
         super().__init__(dict(preferred), inner._preferred_aggregation)  # noqa: SLF001
@@ -51,7 +57,8 @@ class WithHistograms(MetricExporter):
         self._metrics = metrics
         self._temporality = preferred.get(SdkHistogram, AggregationTemporality.CUMULATIVE)
         self._exemplars = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", "").strip().lower() != "always_off"
-        self._rejections = rejections
+        self._name = to.name
+        self._rejections = to.rejections
         self._works = True
         self._began = time.time_ns()
         self._before: dict[tuple[str, Labels], Distribution] = {}
@@ -82,13 +89,13 @@ class WithHistograms(MetricExporter):
         except Exception as error:  # whatever it is, it is told below, and tried again
             result = MetricExportResult.FAILURE
             log.debug("metrics could not be exported", exc_info=error)
-        rejected = self._rejections.take()
+        rejected, failure = self._rejections.take()
         taken = result is MetricExportResult.SUCCESS
         works = taken and not rejected
         if works != self._works:
             self._works = works
-            failed = f"{rejected} points were rejected" if taken else "nobody takes them"
-            log.warning("metrics: %s", "they are taken again" if works else failed)
+            failed = f"rejects {rejected} points" if taken else f"takes none ({failure})"
+            log.warning("metrics: %s %s", self._name, "takes all again" if works else failed)
         return result
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -136,11 +143,9 @@ class WithHistograms(MetricExporter):
         )
 
 
-def provider(
-    metrics: Metrics, exporters: Iterable[tuple[MetricExporter, Rejections]], resource: Resource
-) -> MeterProvider:
+def provider(metrics: Metrics, destinations: Iterable[Destination], resource: Resource) -> MeterProvider:
     """Return what exports all metrics, as often as OTEL_METRIC_EXPORT_INTERVAL says."""
-    readers = [PeriodicExportingMetricReader(WithHistograms(to, metrics, rejections)) for to, rejections in exporters]
+    readers = [PeriodicExportingMetricReader(WithHistograms(to, metrics)) for to in destinations]
     made = MeterProvider(readers, resource, shutdown_on_exit=False)
     meter = made.get_meter(SCOPE)
     create = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -19,6 +20,10 @@ from prometheus_client.utils import floatToGoString
 from recsvc.telemetry.metrics import Metrics, prometheus_name
 from recsvc.telemetry.series import Distribution, Instrument, Kind, Labels, Value
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+PATH: Final = "/metrics"
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
@@ -71,6 +76,19 @@ def _label(name: str) -> str:
     return name.replace(".", "_").replace("-", "_")
 
 
+def _at_path(page: WSGIApplication) -> WSGIApplication:
+    """Return an application that has the page at its path alone, and tells nobody which versions run here."""
+
+    def application(asked: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        server = ("Server", "recsvc")
+        if asked["PATH_INFO"] == PATH:
+            return page(asked, lambda status, headers, *error: start(status, [*headers, server], *error))
+        start("404 Not Found", [("Content-Type", "text/plain"), server])
+        return [f"metrics are at {PATH}\n".encode()]
+
+    return application
+
+
 class MetricsPage:
     """Serves the page on ``host``:``port``, in a thread, until ``close``. Raises OSError where that cannot be."""
 
@@ -78,6 +96,7 @@ class MetricsPage:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(MetricsCollector(metrics, facts))
         self._server, self._thread = start_http_server(port, host, registry)
+        self._server.set_app(_at_path(make_wsgi_app(registry)))
         self.address = f"[{host}]:{self._server.server_port}" if ":" in host else f"{host}:{self._server.server_port}"
 
     def __repr__(self) -> str:

@@ -1,52 +1,85 @@
-"""What a collector says of what it took: how much of it was rejected, which the SDK's exporters do not look at.
+"""What a collector says of what it took: how much of it was rejected, and why it took nothing.
 
+The SDK's exporters do not look at the one, and keep the other to themselves.
 https://opentelemetry.io/docs/specs/otlp/#partial-success
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
+from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from requests import Response, Session
+from requests import PreparedRequest, RequestException, Response, Session
 
 Answer = ExportTraceServiceResponse | ExportMetricsServiceResponse
 _PROTOBUF: Final = "application/x-protobuf"
 
 
+UNSENT: Final = "nothing was sent"
+
+
+class Told(NamedTuple):
+    """How many spans or data points were rejected, and the kind of the last failure to send any."""
+
+    rejected: int = 0
+    failure: str = UNSENT
+
+
 class Rejections:
-    """How many spans or data points were rejected since somebody asked; for the thread that exports."""
+    """What a collector has told since somebody asked; for the thread that exports."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._told = Told()
 
     def __repr__(self) -> str:
-        return f"Rejections({self._count})"
+        return f"Rejections({self._told})"
 
     def note(self, answer: Answer) -> None:
         """Note what a collector answered."""
         if isinstance(answer, ExportTraceServiceResponse):
-            self._count += answer.partial_success.rejected_spans
+            more = answer.partial_success.rejected_spans
         else:
-            self._count += answer.partial_success.rejected_data_points
+            more = answer.partial_success.rejected_data_points
+        self._told = self._told._replace(rejected=self._told.rejected + max(more, 0))
 
-    def take(self) -> int:
-        """Return how many there were, and begin again."""
-        count, self._count = self._count, 0
-        return count
+    def failed(self, failure: str) -> None:
+        """Note of what kind a failure was."""
+        self._told = self._told._replace(failure=failure)
 
-    def session(self, kind: type[Answer]) -> Session:
-        """Return what an exporter over HTTP is to send with; it notes the answers, which are of a kind."""
+    def take(self) -> Told:
+        """Return what there was, and begin again."""
+        told, self._told = self._told, Told()
+        return told
 
-        def note(response: Response, *_: object, **__: object) -> None:
-            if response.ok and response.headers.get("Content-Type", "").startswith(_PROTOBUF):
-                self.note(kind.FromString(response.content))
 
-        made = Session()
-        made.hooks["response"].append(note)
-        return made
+class NotingSession(Session):
+    """What an exporter over HTTP sends with; its collector's answers, which are of a ``kind``, are noted."""
+
+    def __init__(self, kind: type[Answer], rejections: Rejections) -> None:
+        super().__init__()
+        self._kind = kind
+        self._rejections = rejections
+
+    def __repr__(self) -> str:
+        return f"NotingSession({self._rejections!r})"
+
+    def send(self, request: PreparedRequest, **options: Any) -> Response:  # noqa: ANN401  # as requests has it
+        """Send, and note the answer."""
+        try:
+            response = super().send(request, **options)
+        except RequestException as error:
+            self._rejections.failed(type(error).__name__)
+            raise
+        if not response.ok:
+            self._rejections.failed(f"HTTP {response.status_code}")
+        elif response.headers.get("Content-Type", "").startswith(_PROTOBUF):
+            with suppress(DecodeError):  # it took the spans, whatever it says then
+                self._rejections.note(self._kind.FromString(response.content))
+        return response
 
 
 class NotingClient:
@@ -61,7 +94,12 @@ class NotingClient:
 
     def Export(self, **options: Any) -> Answer:  # noqa: ANN401, N802  # as the exporter calls the stub
         """Export, and note the answer."""
-        answer: Answer = self._client.Export(**options)
+        try:
+            answer: Answer = self._client.Export(**options)
+        except Exception as error:
+            code = getattr(error, "code", None)  # as errors of gRPC have it
+            self._rejections.failed(type(error).__name__ if code is None else code().name)
+            raise
         self._rejections.note(answer)
         return answer
 

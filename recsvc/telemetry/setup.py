@@ -24,7 +24,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -32,10 +32,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from recsvc.telemetry import names, variables
 from recsvc.telemetry.calls import Calls, Tracing
 from recsvc.telemetry.metrics import SPANS_WAITING, Metrics
-from recsvc.telemetry.otlp_metrics import SCOPE, provider
+from recsvc.telemetry.otlp_metrics import SCOPE, Destination, provider
 from recsvc.telemetry.otlp_spans import RecordExporter, SpanEncoder
 from recsvc.telemetry.prometheus import MetricsPage
-from recsvc.telemetry.rejections import NotedMetrics, Rejections
+from recsvc.telemetry.rejections import NotedMetrics, NotingSession, Rejections
 from recsvc.telemetry.span_queue import SpanQueue, ToAll
 from recsvc.telemetry.spans import Readable
 from recsvc.telemetry.trace_context import sampling_of
@@ -69,19 +69,14 @@ class Telemetry:
     def __init__(self, wishes: Wishes, *, random: Random) -> None:
         environment = os.environ  # the SDK reads the same
         variables.drop_empty(environment)
-        off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-        variables.check(environment)
-        level = variables.log_level(environment)
+        wanted = variables.wanted(environment, metrics=wishes.metrics)
         self.metrics = Metrics(enabled=wishes.metrics)
         self._resource = _resource(wishes.version)
-        spans = [] if off else variables.exporters(environment, "TRACES", ("otlp", "console", "none"))
-        known = ("otlp", "console", "prometheus", "none")
-        wanted = [] if off else variables.exporters(environment, "METRICS", known)
         self._queues: list[SpanQueue] = []
         tracing = None
-        if spans:
+        if wanted.spans:
             readable = Readable(self._resource, InstrumentationScope(SCOPE, wishes.version))
-            self._queues = [self._queue(name, readable, wishes) for name in spans]
+            self._queues = [self._queue(name, readable, wishes) for name in wanted.spans]
             tracing = Tracing(
                 sampling_of(environment),
                 self._queues[0] if len(self._queues) == 1 else ToAll(self._queues),
@@ -94,12 +89,12 @@ class Telemetry:
         self.metrics[SPANS_WAITING].observe(lambda: [((), sum(queue.waiting for queue in self._queues))])
         self.calls = Calls(self.metrics, tracing)
         self._provider: MeterProvider | None = None
-        pushed = [_metric_exporter(name, environment) for name in wanted if name != "prometheus"]
-        if pushed and wishes.metrics:
+        pushed = [_metric_exporter(name, environment) for name in wanted.pushed]
+        if pushed:
             self._provider = provider(self.metrics, pushed, self._resource)
-        page = wishes.page or (variables.page(environment) if "prometheus" in wanted else "")
+        page = wishes.page or (variables.page(environment) if "prometheus" in wanted.metrics else "")
         self._page = self._open_page(page) if page and wishes.metrics else None
-        logging.getLogger("opentelemetry").setLevel(level)
+        logging.getLogger("opentelemetry").setLevel(wanted.log_level)
 
     def __repr__(self) -> str:
         return f"Telemetry({self.metrics!r}, {self._queues}, {self._page!r})"
@@ -136,7 +131,7 @@ class Telemetry:
         return SpanQueue(
             exporter,
             self.metrics,
-            name=name,
+            name=_told(name, os.environ, "TRACES"),
             readable=None if takes_records else readable,
             baggage=baggage,
             rejections=rejections,
@@ -186,14 +181,20 @@ def _span_exporter(
     compression = variables.compression(environment, "TRACES")
     if variables.protocol(environment, "TRACES") == "grpc":
         return RecordExporter(SpanEncoder(readable), rejections, compression=_COMPRESSIONS[compression]), True
-    return HttpSpans(session=rejections.session(ExportTraceServiceResponse)), False
+    return HttpSpans(session=NotingSession(ExportTraceServiceResponse, rejections)), False
 
 
-def _metric_exporter(name: str, environment: Mapping[str, str]) -> tuple[MetricExporter, Rejections]:
-    rejections = Rejections()
+def _metric_exporter(name: str, environment: Mapping[str, str]) -> Destination:
+    rejections, told = Rejections(), _told(name, environment, "METRICS")
     if name == "console":
-        return ConsoleMetricExporter(), rejections
+        return Destination(told, ConsoleMetricExporter(), rejections)
     compression = variables.compression(environment, "METRICS")
     if variables.protocol(environment, "METRICS") == "grpc":
-        return NotedMetrics(rejections, compression=_COMPRESSIONS[compression]), rejections
-    return HttpMetrics(session=rejections.session(ExportMetricsServiceResponse)), rejections
+        return Destination(told, NotedMetrics(rejections, compression=_COMPRESSIONS[compression]), rejections)
+    session = NotingSession(ExportMetricsServiceResponse, rejections)
+    return Destination(told, HttpMetrics(session=session), rejections)
+
+
+def _told(name: str, environment: Mapping[str, str], signal: str) -> str:
+    """Return how log lines name an exporter."""
+    return f"otlp to {variables.endpoint(environment, signal)}" if name == "otlp" else name

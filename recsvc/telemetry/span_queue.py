@@ -48,14 +48,15 @@ class _Counted(SpanExporter):
             result = SpanExportResult.FAILURE
             if self._works:
                 log.exception("traces: spans could not be exported")
-        rejected = self._rejections.take()
-        lost = rejected if result is SpanExportResult.SUCCESS else len(spans)
+        rejected, failure = self._rejections.take()
+        taken = result is SpanExportResult.SUCCESS
+        lost = min(rejected, len(spans)) if taken else len(spans)
         self._counts["exported"].add(len(spans) - lost)
         self._counts["failed"].add(lost)
         if self._works != (not lost):
             self._works = not lost
-            what = "takes spans again" if not lost else "takes no spans" if lost == len(spans) else "rejects some spans"
-            log.warning("traces: %s %s%s", self._name, what, ", they are lost" if lost else "")
+            failed = "rejects spans" if taken else f"takes no spans ({failure})"
+            log.warning("traces: %s %s", self._name, f"{failed}, they are lost" if lost else "takes spans again")
         return result
 
     def shutdown(self) -> None:

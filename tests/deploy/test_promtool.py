@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from functools import partial
 from typing import Any, Final
 
 import pytest
+from prometheus_client import generate_latest
 
+from recsvc.telemetry.metrics import INSTRUMENTS, Metrics
+from recsvc.telemetry.prometheus import MetricsCollector
+from recsvc.telemetry.series import Kind
 from tests.deploy.files import ALERTS, ALERTS_TEST, read_yaml, rules
 from tests.parts import missing
 
 CONFIG: Final = ALERTS.with_name("prometheus.yml")
+COUNT: Final = 'db_client_connection_count non-histogram and non-summary metrics should not have "_count" suffix'
+"""The name is OpenTelemetry's convention, as it maps to Prometheus."""
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +38,28 @@ def test_promtool_agrees(promtool: str, arguments: tuple[str, ...]) -> None:
     done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SUCCESS" in done.stdout
+
+
+def test_promtool_reads_the_page(promtool: str) -> None:
+    """All metrics are named and described as Prometheus wants it, but for one."""
+    page = generate_latest(MetricsCollector(all_metrics(), {"service.instance.id": "one"}))
+    done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
+    assert done.stderr.decode().splitlines() == [COUNT]
+
+
+def all_metrics() -> Metrics:
+    """Return metrics of which each has a value."""
+    metrics = Metrics()
+    for of in INSTRUMENTS:
+        labels = tuple("x" for _ in of.labels)
+        match of.kind:
+            case Kind.COUNTER:
+                metrics[of].count(*labels).add()
+            case Kind.HISTOGRAM:
+                metrics[of].histogram(*labels).record(1.0)
+            case _:
+                metrics[of].observe(partial(list, [(labels, 1.0)]))
+    return metrics
 
 
 def labels_of(series: str) -> dict[str, str]:

@@ -54,8 +54,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
         ("grpc", "grpc_health", "grpc_reflection"),
         ("recsvc.rpc.", "recsvc.client.", "recsvc.telemetry.setup.", "recsvc.pb."),
     ),
-    # Messages are for those who may see recsvc/pb.
-    "google": ("recsvc.rpc.", "recsvc.client.", "recsvc.pb."),
+    # Messages are for those who may see recsvc/pb, and collectors' answers for who reads those.
+    "google": ("recsvc.rpc.", "recsvc.client.", "recsvc.telemetry.rejections.", "recsvc.pb."),
     **dict.fromkeys(("redis", "hiredis"), ("recsvc.online.redis_",)),
 }
 

@@ -82,11 +82,15 @@ def test_without_data_there_are_dashes(rates: Rates) -> None:
     assert "-" in cells
 
 
-def test_a_quiet_server_is_healthy() -> None:
-    """A server that is not asked is well, and has no quantiles."""
+def test_a_quiet_server_is_not_judged() -> None:
+    """A server that is not asked, or no longer, may be ill: nobody would see it."""
     lines = lines_of(between(page_of(Metrics()), page_of(Metrics()), 10.0))
-    assert lines[0] == "● HEALTHY: nothing is over its threshold"
+    assert lines[0] == "○ IDLE: no calls in this time, so there is no traffic to judge by"
     assert lines[1].strip() == "1 of 1 page · last 10.0 s · - calls/s · 0 rows/s"
+    metrics = Metrics()
+    metrics[m.CALL_DURATION].histogram("grpc", "recsvc.v1.ServingService/GetFeatures", "OK", "").record(0.0008)
+    assert lines_of(between(page_of(metrics), page_of(metrics), 10.0))[0] == lines[0]
+    assert lines_of(between(Page("one"), page_of(metrics), 10.0))[0] == "● HEALTHY: nothing is over its threshold"
 
 
 def test_pages_that_do_not_answer_are_shown() -> None:

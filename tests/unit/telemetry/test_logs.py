@@ -100,6 +100,24 @@ def test_bytes_in_exceptions_do_not_show(secret: bytes, length: int, *, as_json:
     assert "'kept'" in text
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("item b's title isn't 'x'", None),
+        ('plan b"s title"s', None),
+        ("verb'x'", None),
+        (r"re.match(rb'777\d+', key)", "re.match([5 bytes], key)"),
+        (r"""x = BR"7\"7", B'7'""", "x = [3 bytes], [1 bytes]"),
+        (r"b'it\'s 777'", "[8 bytes]"),
+        ("{b'777': 1}, [b'7', b\"7'7\"]", "{[3 bytes]: 1}, [[1 bytes], [3 bytes]]"),
+    ],
+)
+def test_only_literals_of_bytes_are_taken_for_bytes(log: Log, text: str, shown: str | None) -> None:
+    """Those that exceptions and lines of code have, with any prefix, and no English."""
+    log.logger.error("%s", text)
+    assert log.line()["event"] == (shown or text)
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_logins_are_cut_out_of_urls(*, as_json: bool) -> None:
     """Also those that an exception brings: libraries put the URL that they were given into their texts."""

@@ -68,10 +68,14 @@ async def test_nothing_is_exported_unasked() -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}]
+    "environment",
+    [
+        {"OTEL_SDK_DISABLED": "True", "OTEL_TRACES_EXPORTER": "zipkin", "OTEL_LOG_LEVEL": "loud"},
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
+    ],
 )
 async def test_exporting_can_be_switched_off(environment: dict[str, str]) -> None:
-    """An endpoint is no order where the SDK is disabled, or the exporter is none."""
+    """An endpoint is no order where the SDK is disabled, whatever else is said, or the exporter is none."""
     async with telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environment}) as made:
         assert made.tracing is None
         assert made._provider is None
@@ -166,16 +170,52 @@ async def test_a_dead_collector_costs_no_caller() -> None:
     assert results["exported"] == 0
 
 
-async def test_metrics_that_nobody_takes_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong endpoint does not stay unseen, and does not fill the log."""
+@pytest.mark.parametrize(("protocol", "failure"), [({}, "UNAVAILABLE"), (HTTP, "ConnectionError")])
+async def test_what_nobody_takes_is_told_once(
+    protocol: dict[str, str], failure: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong endpoint does not stay unseen, and does not fill the log; its login is never there."""
     environment = {
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://ann:hunter2@127.0.0.1:9" if protocol else "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.7",  # too short for a second try
         "OTEL_METRIC_EXPORT_INTERVAL": "50",
+        "OTEL_BSP_SCHEDULE_DELAY": "1",
+        **protocol,
     }
-    async with telemetry(environment):
-        await eventually(lambda: "nobody takes them" in caplog.text)
-    assert caplog.text.count("nobody takes them") == 1
+    lines = (
+        f"metrics: otlp to http://127.0.0.1:9 takes none ({failure})",
+        f"traces: otlp to http://127.0.0.1:9 takes no spans ({failure}), they are lost",
+    )
+    async with telemetry(environment) as made:
+        call(made)
+        await eventually(lambda: all(line in caplog.text for line in lines))
+    assert [caplog.text.count(line) for line in lines] == [1, 1]
+    assert "hunter2" not in caplog.text
+
+
+async def test_an_answer_that_is_no_message_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy that says all is well in words of its own has taken the spans; one that says 503 has not."""
+    with http_collector(body=b"<p>fine</p>") as (endpoint, _):
+        async with telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **HTTP}) as made:
+            call(made)
+    assert _results(made) == {"exported": made._queues[0]._given, "failed": 0, "dropped": 0}
+    with http_collector(status=400) as (endpoint, _):
+        async with telemetry({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint, **HTTP}) as made:
+            call(made)
+    assert _results(made) == {"exported": 0, "failed": made._queues[0]._given, "dropped": 0}
+    assert f"traces: otlp to {endpoint} takes no spans (HTTP 400), they are lost" in caplog.text
+    assert "metrics:" not in caplog.text
+
+
+@pytest.mark.parametrize(("rejects", "result"), [(-3, "exported"), (1_000, "failed")])
+async def test_no_more_is_lost_than_was_sent(rejects: int, result: str, received: Collector) -> None:
+    """However wrong a collector counts: no count of ours goes down."""
+    received.rejects = rejects
+    environment = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": received.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
+    async with telemetry(environment) as made:
+        for _ in range(5):
+            call(made)
+    assert _results(made) == {"exported": 0, "failed": 0, "dropped": 0, result: made._queues[0]._given}
 
 
 async def test_a_page_may_be_asked_for_by_variables() -> None:
@@ -193,42 +233,27 @@ async def test_a_page_may_be_asked_for_by_variables() -> None:
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
-        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: .*'zipkin'.*otlp"),
-        ({"OTEL_METRICS_EXPORTER": "statsd"}, "OTEL_METRICS_EXPORTER: .*'statsd'"),
-        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL"),
-        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_PROPAGATORS": "b3"}, "OTEL_PROPAGATORS: .*b3"),
-        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_TRACES_SAMPLER": "most"}, "OTEL_TRACES_SAMPLER"),
-        ({"OTEL_LOGS_EXPORTER": "otlp"}, "OTEL_LOGS_EXPORTER"),
-        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "OTEL_CONFIG_FILE"),
-        ({**OTLP, "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}, "OTEL_EXPORTER_OTLP_COMPRESSION: 'deflate'.*gzip"),
-        ({**OTLP, "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "x"}, "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: 'x'"),
-        ({**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "1e4"}, "OTEL_BSP_MAX_QUEUE_SIZE: '1e4' is no whole number"),
-        ({**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE: '0'"),
+        ({"OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}, "OTEL_EXPORTER_OTLP_COMPRESSION: 'deflate'.*gzip"),
+        ({"OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "x"}, "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: 'x'"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "1e4"}, "OTEL_BSP_MAX_QUEUE_SIZE: '1e4' is no whole number"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE: '0'"),
         (
-            {**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "256", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "257"},
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "256", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "257"},
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: 257 .*OTEL_BSP_MAX_QUEUE_SIZE is 256",
         ),
-        ({**OTLP, "OTEL_BSP_SCHEDULE_DELAY": "soon"}, "OTEL_BSP_SCHEDULE_DELAY: 'soon'"),
-        ({**OTLP, "OTEL_SPAN_LINK_COUNT_LIMIT": "few"}, "OTEL_SPAN_LINK_COUNT_LIMIT"),
-        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10s"}, "OTEL_EXPORTER_OTLP_TIMEOUT: '10s' is no number"),
-        ({"OTEL_METRIC_EXPORT_INTERVAL": "-1"}, "OTEL_METRIC_EXPORT_INTERVAL: '-1'"),
-        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such.pem"}, "OTEL_EXPORTER_OTLP_CERTIFICATE: .*'/no/such.pem'"),
-        ({"OTEL_METRICS_EXEMPLAR_FILTER": "always_on"}, "OTEL_METRICS_EXEMPLAR_FILTER: .*trace_based"),
-        ({"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "x"}, "_TEMPORALITY_PREFERENCE: 'x'.*delta"),
-        (
-            {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram"},
-            "_DEFAULT_HISTOGRAM_AGGREGATION: .*explicit_bucket_histogram",
-        ),
-        ({"OTEL_LOG_LEVEL": "loud"}, "OTEL_LOG_LEVEL: 'loud'.*error"),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "soon"}, "OTEL_BSP_SCHEDULE_DELAY: 'soon'"),
+        ({"OTEL_SPAN_LINK_COUNT_LIMIT": "few"}, "OTEL_SPAN_LINK_COUNT_LIMIT"),
         (
             {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "http"},
             "OTEL_EXPORTER_PROMETHEUS_PORT: 'http'",
         ),
     ],
 )
-def test_what_cannot_be_done_is_named(environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that asks for what there is not ends the start with its name, and is never passed over."""
-    for name, value in environment.items():
+def test_no_start_with_a_wrong_variable(
+    environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found where exporters are made ends the start with its name, too."""
+    for name, value in {**OTLP, **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=named):
         Telemetry(Wishes("1"), random=Random(1))
@@ -249,7 +274,15 @@ async def test_good_values_are_taken() -> None:
         assert len(made._queues) == 1
 
 
-@pytest.mark.parametrize(("said", "level"), [({}, logging.CRITICAL), ({"OTEL_LOG_LEVEL": "Info"}, logging.INFO)])
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ({}, logging.CRITICAL),
+        ({"OTEL_LOG_LEVEL": "Info"}, logging.INFO),
+        ({"OTEL_LOG_LEVEL": "NONE"}, logging.CRITICAL),
+        ({"OTEL_LOG_LEVEL": "off"}, logging.CRITICAL),
+    ],
+)
 async def test_the_sdk_says_nothing_unasked(said: dict[str, str], level: int) -> None:
     """Its own loggers are heard from the level on that the variable says."""
     async with telemetry(said):
@@ -257,8 +290,13 @@ async def test_the_sdk_says_nothing_unasked(said: dict[str, str], level: int) ->
 
 
 @contextmanager
-def http_collector(rejects: int = 0) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
-    """Run a collector that is spoken to over HTTP; yields its endpoint, and what paths and bodies came."""
+def http_collector(
+    rejects: int = 0, status: int = 200, body: bytes | None = None
+) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """Run a collector that is spoken to over HTTP; yields its endpoint, and what paths and bodies came.
+
+    ``body``: what it answers instead of what it should.
+    """
     bodies: list[tuple[str, bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -268,10 +306,10 @@ def http_collector(rejects: int = 0) -> Iterator[tuple[str, list[tuple[str, byte
             traces.partial_success.rejected_spans = rejects
             metrics.partial_success.rejected_data_points = rejects
             answer = traces if self.path == "/v1/traces" else metrics
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "application/x-protobuf")
             self.end_headers()
-            self.wfile.write(answer.SerializeToString())
+            self.wfile.write(answer.SerializeToString() if body is None else body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -311,8 +349,8 @@ async def test_what_a_collector_rejects_is_lost(
             for _ in range(5):
                 call(made)
     assert _results(made) == {"exported": made._queues[0]._given - 2, "failed": 2, "dropped": 0}
-    assert caplog.text.count("otlp rejects some spans, they are lost") == 1
-    assert caplog.text.count("metrics: 2 points were rejected") == 1
+    assert caplog.text.count(" rejects spans, they are lost") == 1
+    assert caplog.text.count(" rejects 2 points") == 1
 
 
 def _results(of: Telemetry) -> dict[str, object]:
