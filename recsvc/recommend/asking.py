@@ -17,8 +17,8 @@ from recsvc.recommend.asked import Degradation, Flaw
 from recsvc.recommend.candidates import Found, MissingIndexError, Query, find
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.index.remote import RemoteIndex
-from recsvc.recommend.snapshot import Indexed
-from recsvc.registry.placement import CandidateSource, Newest, Popular
+from recsvc.recommend.snapshot import Indexed, index_of
+from recsvc.registry.placement import CandidateSource
 from recsvc.telemetry import hop, names
 from recsvc.telemetry.counters import Counters
 
@@ -98,7 +98,7 @@ async def in_time(
 
 def is_of_memory(source: CandidateSource) -> bool:
     """Say whether a source finds its items in this process' memory, without an index."""
-    return isinstance(source, Popular | Newest)
+    return index_of(source) is None
 
 
 def is_elsewhere(indexed: Indexed | None) -> bool:
@@ -107,7 +107,8 @@ def is_elsewhere(indexed: Indexed | None) -> bool:
 
 
 def _is_elsewhere(source: CandidateSource, query: Query) -> bool:
-    return not isinstance(source, Popular | Newest) and is_elsewhere(query.snapshot.indexes.get(source.index))
+    name = index_of(source)
+    return name is not None and is_elsewhere(query.snapshot.indexes.get(name))
 
 
 async def _ask(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,8 +13,7 @@ from numpy.typing import NDArray
 from recsvc.errors import RecsvcError
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.copy_on_write import Places
-from recsvc.recommend.dictionary import Mask
-from recsvc.recommend.filling import first_of
+from recsvc.recommend.filling import first_of, passing
 from recsvc.recommend.index.protocol import Allowed, Hits
 from recsvc.recommend.item_column import NumberColumn
 from recsvc.recommend.merge import Candidates
@@ -26,7 +24,7 @@ from recsvc.recommend.user_facts import UserFacts, is_direction
 from recsvc.registry.placement import CandidateSource, Nearest, Newest, Popular, SimilarToRecent, SimilarToSeeds
 
 CATEGORIES: Final = 16
-"""Of recent items, that popular ones are taken of: each takes a walk of its own, and a slate has not room for more."""
+"""Of recent items, that popular ones are taken of: each has a pool of its own, and a slate has not room for more."""
 
 
 class MissingIndexError(RecsvcError):
@@ -174,9 +172,9 @@ def _popular(source: Popular, query: Query) -> Found:
     turn, so that each has as many as any, as far as it has items.
     """
     catalogue, random = query.snapshot.catalogue, np.random.default_rng(query.seed)
-    liked = _liked(source, query)
-    order = partial(first_of, catalogue.ranked, query.allowed.mask, source.pool)
-    pools = [order(among=partial(_is_of, catalogue.category_codes, code)) for code in liked] or [order()]
+    liked, mask = _liked(source, query), query.allowed.mask
+    pools = [passing(catalogue.by_category.places(code), mask, source.pool) for code in liked]
+    pools = pools or [first_of(catalogue.ranked, mask, source.pool)]
     drawn = [pool[np.argsort(-_keys(catalogue.popularity[pool], random), kind="stable")] for pool in pools]
     turns = np.concatenate([np.arange(len(pool)) for pool in drawn])
     chosen = np.concatenate(drawn)[np.argsort(turns, kind="stable")[: source.candidates]]
@@ -195,11 +193,6 @@ def _liked(source: Popular, query: Query) -> list[int]:
         return []
     codes = query.snapshot.catalogue.category_codes[_recent(query, source.recent)]
     return list(dict.fromkeys(codes[codes != UNKNOWN].tolist()))[:CATEGORIES]
-
-
-def _is_of(codes: NDArray[np.int32], code: int, places: Places) -> Mask:
-    mask: Mask = codes[places] == code
-    return mask
 
 
 def _newest(source: Newest, query: Query) -> Found | None:

@@ -16,7 +16,7 @@ from recsvc.recommend.item_column import ItemColumn, StringColumn
 from recsvc.recommend.item_hashes import Hashes, SharedHashes
 from recsvc.recommend.list_column import ListColumn
 from recsvc.recommend.masks import Masks
-from recsvc.recommend.popularity import Popularity
+from recsvc.recommend.popularity import ByCategory, Popularity
 
 UNKNOWN = -1
 """The place of an item that the catalogue has not."""
@@ -26,20 +26,17 @@ UNKNOWN = -1
 class Catalogue:
     """A snapshot of a catalogue; all arrays are by *place*, the index of an item, and read-only.
 
-    * ``version``: grows with every change. ``generation``: as long as it stays, an item keeps its place, also after it
-      was deleted and came back; new ones are appended.
     * ``ids``: canonical text of each place. ``exists``: which of them are items now; the others were deleted.
     * ``basis``: which may be recommended at all: they exist, and are available where the catalogue says what that is.
     * ``columns``: by reference (``view:feature``). ``category``: the reference of that column, or None.
     * ``created``: all places by when they were created, the last first; None where the catalogue does not say that.
-    * ``category_codes``: what ``categories`` gives for all places.
+    * ``category_codes``: what ``categories`` gives for all places. ``by_category``: as ``ranked``, of each code.
     * ``unavailable``: how many items exist that are not allowed. ``masks``: what filters made of it.
-    * ``hashes``: of the ids, shared by the snapshots of a generation.
+    * ``index``: the place of each id. As long as it is the same object an item keeps its place, also after it was
+      deleted and came back; new ones are appended. ``hashes``: of the ids, shared by the snapshots of an index.
     """
 
     name: str
-    version: int
-    generation: int
     ids: npt.NDArray[np.object_]
     exists: Mask
     basis: Basis
@@ -48,6 +45,7 @@ class Catalogue:
     created: Popularity | None
     category: str | None
     category_codes: npt.NDArray[np.int32]
+    by_category: ByCategory
     unavailable: int
     index: Mapping[str, int]
     masks: Masks = field(default_factory=Masks)
@@ -55,7 +53,7 @@ class Catalogue:
 
     def __repr__(self) -> str:
         there, allowed = int(self.exists.sum()), f"{self.basis.passing} allowed"
-        return f"Catalogue({self.name!r}, version {self.version}.{self.generation}, {there} items, {allowed})"
+        return f"Catalogue({self.name!r}, {there} items, {allowed})"
 
     def __len__(self) -> int:
         """How many places there are, those of deleted items included."""
@@ -81,11 +79,16 @@ class Catalogue:
     def kept_places(self, ids: Sequence[str]) -> Places:
         """Return the place of each item, also where it was deleted: it will be there again if it comes back.
 
-        For what is kept as long as ``generation`` and the number of places stay, such as the places of an index.
+        For what is kept as long as ``index`` is the same object, such as the places of a vector index.
         """
         found = np.fromiter(map(self.index.get, ids, repeat(UNKNOWN)), np.int64, len(ids))
         found[found >= len(self)] = UNKNOWN  # the index is shared with younger snapshots
         return found
+
+    @property
+    def has_hashes(self) -> bool:
+        """Whether ``places_of_hashes`` need not wait."""
+        return self.hashes.has(self.ids)
 
     async def places_of_hashes(self, wanted: Hashes) -> Places:
         """Return the places of the items that have these hashes, in rising order."""

@@ -17,7 +17,7 @@ from recsvc.recommend.index.protocol import Basis
 from recsvc.recommend.item_column import ItemColumn, NumberColumn
 from recsvc.recommend.item_hashes import SharedHashes
 from recsvc.recommend.list_builder import ListBuilder
-from recsvc.recommend.popularity import Popularity
+from recsvc.recommend.popularity import ByCategory, Popularity
 from recsvc.registry import placement
 from recsvc.registry.types import FeatureData, FeatureType, Kind
 
@@ -47,14 +47,11 @@ class CatalogueBuilder:
         self._hashes = SharedHashes()
         self._orders: dict[str, tuple[NumberColumn, Popularity]] = {}
         self._categories: tuple[ItemColumn, Codes] | None = None
+        self._grouped: tuple[Popularity, Codes, ByCategory] | None = None
         self._last: Catalogue | None = None
-        self._version = self._generation = 0
 
     def __repr__(self) -> str:
-        return (
-            f"CatalogueBuilder({self._definition.name!r}, version {self._version}.{self._generation}, "
-            f"{len(self._ids)} places, {len(self._columns)} columns)"
-        )
+        return f"CatalogueBuilder({self._definition.name!r}, {len(self._ids)} places, {len(self._columns)} columns)"
 
     def put(self, view: str, item: str, values: Mapping[str, FeatureData | None]) -> None:
         """Have this row of ``view`` (its part of references, as they are written).
@@ -96,18 +93,18 @@ class CatalogueBuilder:
         definition, available = self._definition, self._definition.available
         allowed = _allowed(exists, None if available is None else columns[available])
         passing, created = int(np.count_nonzero(allowed)), definition.created_at
+        ranked, codes = self._ordered(definition.popularity, columns), self._category_codes(columns, len(exists))
         return Catalogue(
             name=definition.name,
-            version=self._version,
-            generation=self._generation,
             ids=self._ids.view(),
             exists=exists,
             basis=Basis(allowed, passing),
             columns=columns,
-            ranked=self._ordered(definition.popularity, columns),
+            ranked=ranked,
             created=None if created is None else self._ordered(created, columns),
             category=definition.category,
-            category_codes=self._category_codes(columns, len(exists)),
+            category_codes=codes,
+            by_category=self._by_category(ranked, codes),
             unavailable=int(np.count_nonzero(exists)) - passing,
             index=self._index,
             hashes=self._hashes,
@@ -135,6 +132,13 @@ class CatalogueBuilder:
             codes.flags.writeable = False
             self._categories = column, codes
         return self._categories[1]
+
+    def _by_category(self, ranked: Popularity, codes: Codes) -> ByCategory:
+        """Return the places of each category, the most popular first."""
+        known = self._grouped
+        if known is None or known[0] is not ranked or known[1] is not codes:
+            known = self._grouped = ranked, codes, ByCategory.of(ranked.order, codes)
+        return known[2]
 
     def _exists(self) -> Mask:
         """Return which places have a row."""
@@ -171,7 +175,6 @@ class CatalogueBuilder:
             if view_of(reference) == view:
                 column.write(places, *given.get(reference, nothing))
         self._rows[view].write(places, np.full(len(places), has_row))
-        self._version += 1
         self._last = None
 
     def _move_up(self, places: Places) -> None:
@@ -183,7 +186,6 @@ class CatalogueBuilder:
         self._index = {item: place for place, item in enumerate(self._ids.view().tolist())}
         self._hashes = SharedHashes()
         self._orders.clear()
-        self._generation += 1
 
 
 def view_of(reference: str) -> str:

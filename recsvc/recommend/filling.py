@@ -35,15 +35,20 @@ def first_of(  # noqa: PLR0913  # an order, and what may come of it
 
     ``low`` and ``high``: what values must lie between, both included; ``among`` says which of some places may come.
     """
-    if count <= 0:
-        return np.empty(0, np.int64)
-    order, found, missing = ranked.order, [np.empty(0, np.int64)], count
     begin, end = ranked.between(low, high)
-    start, size = begin, FIRST_BLOCK
-    while missing > 0 and start < end:
-        if start - begin >= WALKED:
-            return _sorted(ranked, mask, count, (low, high), among)
-        block = order[start : min(start + size, end)]
+    walked = min(begin + WALKED, end)
+    found = passing(ranked.order[begin:walked], mask, count, among)
+    if len(found) >= count or walked == end:
+        return found
+    return _sorted(ranked, mask, count, (low, high), among)
+
+
+def passing(order: Places, mask: Mask, count: int, among: Callable[[Places], Mask] | None = None) -> Places:
+    """Return the first ``count`` of some places that ``mask`` bool[n] lets through, and ``among``; looks at no more."""
+    found, missing = [np.empty(0, np.int64)], count
+    start, size = 0, FIRST_BLOCK
+    while missing > 0 and start < len(order):
+        block = order[start : start + size]
         block = block[mask[block]]
         block = (block if among is None else block[among(block)])[:missing]
         found.append(block)

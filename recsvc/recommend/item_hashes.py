@@ -99,9 +99,13 @@ class SharedHashes:
     def __repr__(self) -> str:
         return f"SharedHashes({self._known!r})"
 
+    def has(self, ids: Ids) -> bool:
+        """Say whether nothing need be waited for to find places among ``ids``."""
+        return len(self._known) >= len(ids)
+
     async def places(self, ids: Ids, wanted: Hashes) -> Places:
         """Return the places of hashes among ``ids``, those of one snapshot."""
-        while len(self._known) < len(ids):
+        while not self.has(ids):
             if self._growing is None:
                 self._growing = asyncio.create_task(self._grow(ids))
             await asyncio.shield(self._growing)  # a call that ends leaves it to the others

@@ -143,9 +143,11 @@ class CatalogueMirror:
         Raises StoreUnavailableError; what was known stays.
         """
         behind = await self._follow()
-        for view in self._views:
-            if not view.whole or self._clock() - view.scanned_at >= RESCAN_S:
-                await self._scan(view)
+        due = [view for view in self._views if not view.whole or self._clock() - view.scanned_at >= RESCAN_S]
+        if due and self._fresh_at is not None:
+            await self._publish()  # what changes told is served also where a scan fails
+        for view in due:
+            await self._scan(view)
         await self._publish()
         return behind
 
@@ -229,5 +231,4 @@ def feature_type(registry: Registry, reference: str) -> FeatureType:
 
 def kept_references(definition: placement.Catalogue) -> list[str]:
     """Return the features that a catalogue keeps of its items, each once."""
-    named = (definition.popularity, definition.available, definition.created_at, definition.category)
-    return list(dict.fromkeys(r for r in (*named, *definition.filterable) if r is not None and parse(r) is not None))
+    return [reference for reference in definition.kept if parse(reference) is not None]

@@ -125,7 +125,7 @@ class PageTokens:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys or any(len(key) < MIN_KEY for key in keys):
-            raise ConfigError(f"page token keys: need at least one, each of at least {MIN_KEY} random bytes")
+            raise ConfigError(f"--page-token-key: needs at least one key, each of at least {MIN_KEY} random bytes")
         self._keys = tuple(_Key(key) for key in keys)
 
     def __repr__(self) -> str:

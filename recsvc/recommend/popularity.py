@@ -1,4 +1,4 @@
-"""Items by popularity, or another number, kept in order while a few of them change."""
+"""Items by popularity, or another number, kept in order while a few of them change; and so those of each category."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.item_column import NumberColumn
 
 Floats = npt.NDArray[np.float64]
+_TWO_BYTES: Final = 65_536
 _MOST_MOVED: Final = 1_000
 """With more changes than this, sorting all is as fast as moving each."""
 
@@ -59,6 +60,32 @@ class Popularity:
         moved = moved[np.argsort(-values[moved], kind="stable")]
         ranks = [_rank(values, order, place) for place in moved.tolist()]
         return Popularity(_frozen(values), _frozen(np.insert(order, ranks, moved)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByCategory:
+    """Places of each category, in an order. ``starts``: of each code, and of the one after the last."""
+
+    order: Places
+    starts: Places
+
+    def __repr__(self) -> str:
+        return f"ByCategory({len(self.order)} items, {np.count_nonzero(np.diff(self.starts))} categories)"
+
+    @classmethod
+    def of(cls, order: Places, codes: npt.NDArray[np.int32]) -> ByCategory:
+        """Group places; ``codes``: of each place, below 0 for none. A million take some 50 ms, without the GIL."""
+        order = order[codes[order] >= 0]
+        keys = codes[order]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(keys))])
+        # Two bytes are sorted by radix: in a third of the time.
+        keys = keys.astype(np.uint16) if len(starts) <= _TWO_BYTES else keys
+        return cls(_frozen(order[np.argsort(keys, kind="stable")]), _frozen(starts))
+
+    def places(self, code: int) -> Places:
+        """Return the places of a category."""
+        start, end = self.starts[code : code + 2]
+        return self.order[start:end]
 
 
 def _rank(values: Floats, order: Places, place: int) -> int:

@@ -198,9 +198,10 @@ class Run:
 
     async def _returned(self, page: Page) -> Places:
         """Return what the pages before had. Raises DeadlineError where it cannot be known in time."""
+        catalogue, left_s = self._snapshot.catalogue, self._until - self._of.around.clock()
         try:
-            async with asyncio.timeout(self._until - self._of.around.clock()):
-                return await self._snapshot.catalogue.places_of_hashes(page.returned)
+            async with nullcontext() if catalogue.has_hashes else self._turn.aside(), asyncio.timeout(left_s):
+                return await catalogue.places_of_hashes(page.returned)
         except TimeoutError:
             raise DeadlineError("the ids of a large catalogue are still looked at, for the first page token") from None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from recsvc.recommend.page_token import PageTokens
 from recsvc.recommend.pipeline import TARGET_S, Recommender
 from recsvc.recommend.ranking.guard import GuardedRanker
 from recsvc.recommend.served_models import ServedModels
-from recsvc.recommend.snapshot import Indexes, index_names
+from recsvc.recommend.snapshot import Indexes, go_on, index_names
 from recsvc.recommend.surroundings import Surroundings
 from recsvc.registry.model import FeatureView
 from recsvc.registry.placement import Placement
@@ -96,6 +97,7 @@ class Recommending:
         self._mirrors = Mirrors(whole_view, self._around, self._indexes.prepare)
         self._models = ServedModels(places.models)
         self._placements: Sequence[Placement] = ()
+        self._features = ""
         self._told: dict[str, str] = {}
         self._watch: asyncio.Task[None] | None = None
         self.recommender = self._recommender({})
@@ -123,12 +125,14 @@ class Recommending:
         if self._watch is not None:
             await ended([self._watch])
         self._indexes.serve([*self._placements, *placements])  # until the others take over, the old ones are asked
-        for mirror in self._mirrors.by_name.values():
-            await self._indexes.prepare(mirror.snapshot)
+        for catalogue in self._catalogues():
+            with _logged(f"the items of indexes cannot be found in catalogue {catalogue.name}"):
+                await self._indexes.prepare(catalogue)
         names = sorted(set(index_names(placements)))
-        rankers = await self._look(names, registry, _give_way if serves else _go_on) or {}
+        kept = self.recommender.rankers if registry.features_fingerprint == self._features else {}
+        rankers = await self._look(names, registry, _give_way if serves else go_on, kept)
         self.recommender = self._recommender(rankers)
-        self._placements = placements
+        self._placements, self._features = placements, registry.features_fingerprint
         self._indexes.serve(placements)
         self._watch = asyncio.create_task(self._follow(names, registry))
 
@@ -158,24 +162,27 @@ class Recommending:
         """Take other versions of indexes and models soon after they were published."""
         while True:
             await asyncio.sleep(INDEX_INTERVAL_S)
-            rankers = await self._look(names, registry, _give_way)
-            if rankers is not None:
-                self.recommender.rankers = rankers
+            self.recommender.rankers = await self._look(names, registry, _give_way, self.recommender.rankers)
 
     async def _look(
-        self, names: Iterable[str], registry: Registry, pause: Callable[[], None]
-    ) -> Mapping[str, GuardedRanker] | None:
-        """Take the newest version of each index, and return the models; None where it failed, which is logged.
+        self,
+        names: Sequence[str],
+        registry: Registry,
+        pause: Callable[[], None],
+        kept: Mapping[str, GuardedRanker],
+    ) -> Mapping[str, GuardedRanker]:
+        """Take the newest version of each index, and return the models; ``kept`` where these cannot be looked at.
 
         ``pause`` is called every few milliseconds by the thread that reads an index and finds its items.
         """
-        try:
-            for name in names:
+        for name in names:
+            with _logged(f"index {name} cannot be looked at"):
                 await self._reopen(name, pause)
+        try:
             return await asyncio.to_thread(self._models.load, registry)
-        except Exception:  # whatever was published: what is served stays, and later versions are looked at
-            log.exception("indexes and models cannot be looked at")
-            return None
+        except Exception:  # as of an index
+            log.exception("models cannot be looked at")
+            return kept
 
     async def _reopen(self, name: str, pause: Callable[[], None]) -> None:
         """Take the newest version of an index; where it is bad, the one that was good stays."""
@@ -207,5 +214,10 @@ def _give_way() -> None:
     time.sleep(PAUSE_S)
 
 
-def _go_on() -> None:
-    """Take all the time there is: nobody is served yet."""
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Log what fails, and go on: what is served stays, and later versions are looked at."""
+    try:
+        yield
+    except Exception:  # whatever was published: it costs no more than itself
+        log.exception("%s", what)

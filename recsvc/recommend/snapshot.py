@@ -16,15 +16,15 @@ from recsvc.recommend.catalogue import UNKNOWN, Catalogue
 from recsvc.recommend.copy_on_write import Places
 from recsvc.recommend.index.protocol import Allowed, Hits, Renumbered, Renumbers, VectorIndex
 from recsvc.recommend.index.table import NO_HITS
-from recsvc.registry.placement import Nearest, Placement, SimilarToRecent, SimilarToSeeds
+from recsvc.registry.placement import CandidateSource, Newest, Placement, Popular
 
 Vector = NDArray[np.float32]
 _TURN: Final = 512
 """Items that are looked up at a time: in half a millisecond."""
 
 
-def _go_on() -> None:
-    """Take all the time there is."""
+def go_on() -> None:
+    """Take all the time there is: nobody waits."""
 
 
 class Aligned:
@@ -64,7 +64,7 @@ class Indexed:
     by_place: Renumbered
 
     @classmethod
-    def of(cls, index: VectorIndex, catalogue: Catalogue, pause: Callable[[], object] = _go_on) -> Indexed:
+    def of(cls, index: VectorIndex, catalogue: Catalogue, pause: Callable[[], object] = go_on) -> Indexed:
         """Find the items of an index in a catalogue, deleted ones too: they may come back to their place.
 
         ``pause`` is called again and again, so that another thread can have its turn.
@@ -171,7 +171,7 @@ class Indexes:
         name: str,
         index: VectorIndex,
         catalogues: Callable[[], Iterable[Catalogue]],
-        pause: Callable[[], object] = _go_on,
+        pause: Callable[[], object] = go_on,
     ) -> None:
         """Take another index, once its items were found in the catalogues that are served by then.
 
@@ -204,7 +204,7 @@ class Indexes:
 
 
 def _indexed(
-    index: VectorIndex, catalogue: Catalogue, known: Iterable[Indexed], pause: Callable[[], object] = _go_on
+    index: VectorIndex, catalogue: Catalogue, known: Iterable[Indexed], pause: Callable[[], object] = go_on
 ) -> Indexed:
     """Find the items of an index in a catalogue; ``known``: what was found in others, maybe of the same order."""
     fitting = [of for of in known if of.index is index and of.order is catalogue.index]
@@ -212,11 +212,17 @@ def _indexed(
     return shorter[-1].grown(catalogue) if shorter else Indexed.of(index, catalogue, pause)
 
 
+def index_of(source: CandidateSource) -> str | None:
+    """Return the name of the index that a source searches; None where it finds its items in this process' memory."""
+    return None if isinstance(source, Popular | Newest) else source.index
+
+
 def index_names(placements: Iterable[Placement]) -> Iterator[str]:
     """Yield the name of each index that placements search, or compare items by."""
     for of in placements:
         for source in of.sources:
-            if isinstance(source, Nearest | SimilarToSeeds | SimilarToRecent):
-                yield source.index
+            name = index_of(source)
+            if name is not None:
+                yield name
         if of.diversity is not None:
             yield of.diversity.index

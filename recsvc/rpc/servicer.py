@@ -98,14 +98,13 @@ class ServingServicer:
 
     async def recommend(self, message: pb.RecommendRequest, deadline: Deadline) -> bytes:
         """Answer Recommend with serialized bytes."""
-        reader = self._current()
+        reader, recommender = self._current(), self._recommender()  # of one registry: a check may take long
         check = partial(recommend_request.recommend, message, reader.registry, self._limits, overrides=self._overrides)
         asked = await asyncio.to_thread(check) if recommend_request.is_large(message) else check()
         hop.lap(names.PLAN)
         user = asked.placement.user
         if (span := hop.sampled()) is not None and user is not None and asked.user is not None:
             self._tell_id(span, user.join_key, asked.user)
-        recommender = self._recommender()
         found = await recommender.recommend(asked, reader, deadline.came, deadline.at)
         reply = recommend_reply.reply(found, asked.explain)
         recommender.shown(asked, found)

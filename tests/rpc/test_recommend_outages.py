@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -18,7 +19,12 @@ from recsvc.online.ended import ended
 from recsvc.online.redis_changes import announce
 from recsvc.online.redis_writer import RedisRowWriter
 from recsvc.pb import serving_pb2 as pb
+from recsvc.recommend import serving
+from recsvc.recommend.asked import Asked
 from recsvc.recommend.ranking.bundle import publish_bundle
+from recsvc.recommend.served_models import ServedModels
+from recsvc.recommend.snapshot import Indexes
+from recsvc.rpc import recommend_request
 from tests.parts.topologies import Endpoint
 from tests.parts.waiting import eventually
 from tests.rpc.calling import Caller
@@ -377,6 +383,106 @@ class TestReload:
             await eventually(lambda: shop.app.registry is not before)
             assert (await shop.refused("added")).code.name == "NOT_FOUND"
             assert set(names(await shop.slate("plain", limit=500))) == AVAILABLE
+
+    async def test_a_call_is_answered_by_the_definitions_that_it_was_checked_by(
+        self, redis_8: Endpoint, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A large request that is still checked as others are adopted gets its slate, of a catalogue that they lack."""
+        rows.client.flushdb()
+        fill(rows)
+        file = tmp_path / "definitions.py"
+        text = "from tests.rpc import shop_definitions as d\nfrom recsvc import *\n"
+        file.write_text(f"{text}registry = d.made()\n")
+        begun, go_on, check = threading.Event(), threading.Event(), recommend_request.recommend
+
+        def slow(*asked: Any, **others: Any) -> Asked:  # noqa: ANN401  # as the check has them
+            begun.set()
+            assert go_on.wait(60)
+            return check(*asked, **others)
+
+        async with AsyncExitStack() as stack:
+            shop = await opened(stack, redis_8.url, rows, str(file))
+            monkeypatch.setattr(recommend_request, "recommend", slow)
+            large = [f"x{n}" for n in range(recommend_request.LARGE + 1)]
+            call = asyncio.create_task(shop.slate("plain", limit=500, exclude_item_ids=large))
+            try:
+                assert await asyncio.to_thread(begun.wait, 60)
+                before = shop.app.registry
+                file.write_text(f"{text}registry = d.made(catalogues=[], placements=[])\n")
+                shop.app.reload()
+                await eventually(lambda: shop.app.registry is not before)
+            finally:
+                go_on.set()
+            assert set(names(await call)) == AVAILABLE
+
+    @pytest.mark.parametrize(
+        ("part", "name"),
+        [(serving, "reopen"), (Indexes, "prepare"), (ServedModels, "load")],
+        ids=["index", "items", "models"],
+    )
+    async def test_a_part_that_raises_costs_no_model(  # noqa: PLR0913, PLR0917  # a server, and what breaks in it
+        self,
+        redis_8: Endpoint,
+        rows: Rows,
+        shop_directories: dict[str, Any],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        part: object,
+        name: str,
+    ) -> None:
+        """Whatever fails as definitions are adopted, models that served and still fit go on, and new ones come."""
+        fill(rows)
+        file = tmp_path / "definitions.py"
+        text = "from tests.rpc import shop_definitions as d\n"
+        file.write_text(f"{text}registry = d.made()\n")
+        write_model(tmp_path, "1")
+        publish_bundle(tmp_path / "linear", "1")
+        monkeypatch.setattr(serving, "INDEX_INTERVAL_S", 0.05)
+
+        def broken(*_: object, **__: object) -> None:
+            raise MemoryError("too large")
+
+        async with AsyncExitStack() as stack:
+            directories = shop_directories | {"model_dir": str(tmp_path)}
+            shop = await opened(stack, redis_8.url, rows, str(file), **directories)
+
+            async def is_served(version: str) -> bool:
+                return (await shop.slate("home", user_id="1")).model_version == version
+
+            before = shop.app.registry
+            with monkeypatch.context() as patch:
+                patch.setattr(part, name, broken)
+                file.write_text(f"{text}registry = d.made(placements=d.placements[:2])\n")
+                shop.app.reload()
+                await eventually(lambda: shop.app.registry is not before)
+                assert await is_served("linear@1")
+            assert "MemoryError: too large" in caplog.text
+            write_model(tmp_path, "2")
+            publish_bundle(tmp_path / "linear", "2")
+            await eventually(partial(is_served, "linear@2"), timeout=20)
+
+    async def test_an_index_that_raises_costs_no_new_model(
+        self,
+        redis_8: Endpoint,
+        rows: Rows,
+        shop_directories: dict[str, Any],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """While an index cannot be looked at, models that are published are served all the same."""
+        fill(rows)
+        monkeypatch.setattr(serving, "INDEX_INTERVAL_S", 0.05)
+        async with AsyncExitStack() as stack:
+            shop = await opened(stack, redis_8.url, rows, **shop_directories | {"model_dir": str(tmp_path)})
+            monkeypatch.setattr(serving, "reopen", None)
+            write_model(tmp_path, "1")
+            publish_bundle(tmp_path / "linear", "1")
+
+            async def is_served() -> bool:
+                return (await shop.slate("home", user_id="1")).model_version == "linear@1"
+
+            await eventually(is_served, timeout=20)
 
 
 async def _write_on(client: redis.asyncio.Redis, rows: list[tuple[bytes, bytes]]) -> None:

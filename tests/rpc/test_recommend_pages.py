@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterable
 from typing import Any, Final
@@ -17,11 +18,12 @@ from recsvc.errors import ConfigError
 from recsvc.pb import serving_pb2 as pb
 from recsvc.recommend import item_hashes
 from recsvc.recommend.item_hashes import Hashes, ItemHashes, hashes
+from recsvc.recommend.turns import Turns
 from recsvc.secret import Secret
 from tests.parts.topologies import Endpoint
 from tests.rpc.calling import Caller
 from tests.rpc.serving import settings
-from tests.rpc.shop import AVAILABLE, IDS, METHOD, SPEC, Shop, any_of, is_present, names, none_of, who_may_come
+from tests.rpc.shop import AVAILABLE, IDS, METHOD, SPEC, Shop, any_of, flaws, is_present, names, none_of, who_may_come
 from tests.rpc.shop_definitions import PINS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -186,6 +188,29 @@ async def test_who_has_no_time_for_hashing_all_ids_is_told(shop: Shop, monkeypat
     assert len((await shop.slate(**FIRST, page_token=token)).items) == 7
 
 
+async def test_a_page_that_waits_for_hashes_keeps_nobodys_turn(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the ids of a large catalogue are looked at, other slates of the placement are made, with all sources."""
+    token = (await shop.slate(**FIRST)).next_page_token
+    recommender = shop.app._recommending.recommender
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(ids: Iterable[str]) -> Hashes:
+        begun.set()
+        assert go_on.wait(60)
+        return hashes(ids)
+
+    monkeypatch.setattr(recommender.snapshot("shop").catalogue.hashes, "_known", ItemHashes())
+    monkeypatch.setattr(item_hashes, "hashes", slow)
+    monkeypatch.setitem(recommender._turns, "home", Turns(1.0, at_once=1))
+    page = asyncio.create_task(shop.slate(**FIRST, page_token=token))
+    try:
+        assert await asyncio.to_thread(begun.wait, 60)
+        reply = await shop.slate(**FIRST)
+    finally:
+        go_on.set()
+    assert (flaws(reply), flaws(await page)) == (set(), set())
+
+
 async def test_the_key_can_be_changed_while_people_read_on(shop: Shop, redis_8: Endpoint) -> None:
     """Of several keys the first makes tokens and all are accepted, so each step of a change keeps tokens of before."""
     old, new = "o" * 16, "n" * 16
@@ -208,6 +233,6 @@ async def test_the_key_can_be_changed_while_people_read_on(shop: Shop, redis_8: 
 @pytest.mark.parametrize("keys", ["k" * 15, f"{'k' * 16},", f"{'k' * 16},{'n' * 15}"])
 async def test_each_key_is_long_enough(redis_8: Endpoint, keys: str) -> None:
     """A short key is refused at the start, also beside a good one."""
-    with pytest.raises(ConfigError, match="page token keys"):
+    with pytest.raises(ConfigError, match="--page-token-key: needs at least one key"):
         async with running(settings(redis_8.url, page_token_key=Secret(keys)), SPEC):
             pass

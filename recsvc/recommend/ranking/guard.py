@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
@@ -12,22 +11,13 @@ from recsvc.recommend.ranking.card import Floats
 from recsvc.recommend.ranking.ranker import Contributions, Ranker
 
 
-class RankFailure(Enum):
-    """Why there are no scores."""
-
-    RAISED = "RAISED"
-    NOT_FINITE = "NOT_FINITE"
-    WRONG_SHAPE = "WRONG_SHAPE"
-
-
 class Ranking(NamedTuple):
-    """Scores (float64[n], all finite), or None and why there are none.
+    """Scores (float64[n], all finite), or None and in ``detail`` why there are none.
 
-    ``detail`` is for a log, never for a caller: it may have an exception's text in it.
+    That is for a log, never for a caller: it may have an exception's text in it.
     """
 
     scores: Floats | None
-    failure: RankFailure | None = None
     detail: str = ""
 
 
@@ -52,12 +42,12 @@ class GuardedRanker:
         try:
             scores = np.asarray(self.inner.rank(matrix, names), np.float64)
         except Exception as error:  # noqa: BLE001  # a model is its owner's: anything can come out of it, and it costs its order only
-            return Ranking(None, RankFailure.RAISED, _told(error))
+            return Ranking(None, _told(error))
         if scores.shape != matrix.shape[:1]:
-            return Ranking(None, RankFailure.WRONG_SHAPE, f"scores of {scores.shape} for a matrix of {matrix.shape}")
+            return Ranking(None, f"scores of {scores.shape} for a matrix of {matrix.shape}")
         wrong = int(np.count_nonzero(~np.isfinite(scores)))
         if wrong:
-            return Ranking(None, RankFailure.NOT_FINITE, f"{wrong} of {len(scores)} scores are not finite")
+            return Ranking(None, f"{wrong} of {len(scores)} scores are not finite")
         return Ranking(scores)
 
     def contributions(self, matrix: Floats, names: Sequence[str]) -> Explanation:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsvc.recommend import filling
 from recsvc.recommend.candidates import CATEGORIES, Found, MissingIndexError, Query, find
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.index.exact import ExactIndex
@@ -308,6 +310,30 @@ def test_popular_goes_by_the_categories_of_the_newest_items() -> None:
     asked = query(builder.snapshot(), facts=user(recent=recent))
     found = find(replace(POPULAR, recent=RECENT, candidates=100), asked)
     assert sorted(ids(asked, found)) == sorted(recent[:CATEGORIES])
+
+
+class Looked(np.ndarray):
+    """A mask that counts the places it is asked for."""
+
+    count = 0
+
+    def __getitem__(self, at: Any) -> Any:  # noqa: ANN401  # as of an array
+        """Count, and answer."""
+        Looked.count += np.size(at)
+        return np.asarray(self)[at]
+
+
+def test_popular_items_of_rare_categories_are_found_without_a_look_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come however far down they are, and no item of other categories is looked at for them."""
+    monkeypatch.setattr(filling, "WALKED", 8)
+    builder = builder_of(300)
+    for number in (280, 299):
+        builder.put("film", name(number), {"film:available": True, "film:genres": ("rare",)})
+    catalogue = builder.snapshot()
+    asked = query(catalogue, mask=catalogue.allowed.view(Looked), facts=user(recent=["i299"]))
+    monkeypatch.setattr(Looked, "count", 0)  # what was counted as the query was made
+    assert ids(asked, find(replace(POPULAR, recent=RECENT), asked)) == ["i280", "i299"]
+    assert Looked.count == 2
 
 
 @settings(max_examples=50)

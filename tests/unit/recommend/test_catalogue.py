@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from recsvc import BOOL, FLOAT64, INT64, STRING, STRING_LIST, VECTOR
 from recsvc.recommend.catalogue import UNKNOWN
 from recsvc.recommend.catalogue_builder import CatalogueBuilder
+from recsvc.recommend.popularity import ByCategory
 from tests.unit.recommend.catalogue_model import CHANGES, DEFINITION, TYPES, Model, apply, column, comparable, shown
 
 
@@ -55,21 +56,44 @@ def test_the_order_of_popularity_is_that_of_sorting_all(changes: list[Any]) -> N
         assert np.isfinite(catalogue.popularity).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(CHANGES)
-def test_a_place_stays_an_items_own_within_a_generation(changes: list[Any]) -> None:
-    """While the generation is the same, a place never changes its item, and versions only grow."""
+def test_each_category_has_its_places_by_popularity(changes: list[Any]) -> None:
+    """However categories and popularity change: of each its items, in the order of all, and nothing else."""
     model = Model()
-    known: dict[int, list[str]] = {}
-    version = -1
     for change in changes:
         apply(model, change)
         catalogue = model.builder.snapshot()
-        ids = known.setdefault(catalogue.generation, [])
-        assert catalogue.ids[: len(ids)].tolist() == ids
-        known[catalogue.generation] = catalogue.ids.tolist()
-        assert catalogue.version >= version
-        version = catalogue.version
+        order, codes = catalogue.ranked.order.tolist(), catalogue.category_codes.tolist()
+        for code in {*codes} - {UNKNOWN}:
+            assert catalogue.by_category.places(code).tolist() == [place for place in order if codes[place] == code]
+
+
+def test_many_categories_are_grouped_as_few() -> None:
+    """Codes of more than two bytes are sorted as well."""
+    codes = np.arange(70_000, dtype=np.int32) // 2 * 2
+    grouped = ByCategory.of(np.arange(69_999, -1, -1), codes)
+    assert [grouped.places(code).tolist() for code in (0, 2, 65_536, 69_998)] == [
+        [1, 0],
+        [3, 2],
+        [65_537, 65_536],
+        [69_999, 69_998],
+    ]
+
+
+@settings(max_examples=100)
+@given(CHANGES)
+def test_a_place_stays_an_items_own_while_the_index_is_the_same(changes: list[Any]) -> None:
+    """As long as snapshots share their index, a place never changes its item."""
+    model = Model()
+    ids: list[str] = []
+    index = None
+    for change in changes:
+        apply(model, change)
+        catalogue = model.builder.snapshot()
+        if catalogue.index is index:
+            assert catalogue.ids[: len(ids)].tolist() == ids
+        index, ids = catalogue.index, catalogue.ids.tolist()
 
 
 def test_unknown_deleted_and_later_items_have_no_place() -> None:
@@ -196,6 +220,7 @@ def test_reprs_tell_the_state() -> None:
     builder = CatalogueBuilder(DEFINITION, TYPES)
     builder.put("film", "a", {"film:genres": ("x", "y")})
     catalogue = builder.snapshot()
-    assert repr(builder) == "CatalogueBuilder('films', version 1.0, 1 places, 9 columns)"
-    assert repr(catalogue) == "Catalogue('films', version 1.0, 1 items, 0 allowed)"
+    assert repr(builder) == "CatalogueBuilder('films', 1 places, 9 columns)"
+    assert repr(catalogue) == "Catalogue('films', 1 items, 0 allowed)"
+    assert repr(catalogue.by_category) == "ByCategory(1 items, 1 categories)"
     assert repr(catalogue.columns["film:genres"]) == "ListColumn(1 × STRING_LIST[4, 8], 2 elements, 2 values)"

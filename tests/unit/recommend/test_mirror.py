@@ -256,7 +256,7 @@ def test_only_references_are_kept() -> None:
 def test_a_mirror_shows_its_state() -> None:
     """repr() names the catalogue, how many items it has, and where it is in each feed."""
     text = repr(Mirrored({}, {}).mirror)
-    assert text.startswith("CatalogueMirror(Catalogue('films', version 0.0, 0 items, 0 allowed)")
+    assert text.startswith("CatalogueMirror(Catalogue('films', 0 items, 0 allowed)")
     assert "_View(film, at b'')" in text
 
 
@@ -296,3 +296,28 @@ async def test_a_rescan_that_fails_leaves_all_as_it_was() -> None:
     await of.mirror.refresh()
     assert of.items() == {"a", "b"}
     assert of.films.scans == 3
+
+
+@pytest.mark.parametrize("why", ["time for a rescan", "a gap"])
+async def test_what_changes_told_is_served_where_a_scan_fails(why: str) -> None:
+    """While a view cannot be scanned again, what was written is served; the age grows where changes were lost."""
+    of = await loaded()
+
+    def fall() -> None:
+        of.films.down = True
+
+    of.films.during = [fall]
+    if why == "a gap":
+        of.films.lose()
+    of.now_s += RESCAN_S
+    for number in range(3):
+        of.now_s += 1.0
+        of.films.down = False
+        of.counts.write("a", counts(1.0 if number % 2 else 9.0))
+        with pytest.raises(StoreUnavailableError):
+            await of.mirror.refresh()
+        assert of.allowed() == (["b", "a"] if number % 2 else ["a", "b"])
+        assert of.mirror.age_s() == (RESCAN_S + number + 1.0 if why == "a gap" else 0.0)
+    of.films.down, of.films.during = False, []
+    await of.mirror.refresh()
+    assert (of.allowed(), of.mirror.age_s()) == (["a", "b"], 0.0)
