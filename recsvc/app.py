@@ -29,6 +29,7 @@ from recsvc.online.reader import Chain
 from recsvc.online.redis_connect import ConnectionSettings, parse
 from recsvc.online.redis_info import RedisInfo
 from recsvc.online.redis_open import OpenRedis, OpenStore, open_redis
+from recsvc.online.redis_schemas import SchemaCheck
 from recsvc.online.redis_url import Topology
 from recsvc.online.redis_vector_sets import RedisVectorSets
 from recsvc.online.redis_whole_view import RedisWholeView
@@ -36,8 +37,8 @@ from recsvc.online.vector_store import VectorStores
 from recsvc.recommend.impression_files import MAX_OWNER
 from recsvc.recommend.page_token import MIN_KEY, PageTokens
 from recsvc.recommend.serving import Directories, Recommending
+from recsvc.registry.compat import Breaks, ensure_compatible, to_judge
 from recsvc.registry.compat import Change as DefinitionChange
-from recsvc.registry.compat import ensure_compatible
 from recsvc.registry.loader import load as load_registry
 from recsvc.registry.registry import Registry
 from recsvc.rpc.handler import Calls, Handlers
@@ -183,7 +184,11 @@ class App:
     async def serving(self, redis: OpenRedis) -> AsyncIterator[None]:
         """Serve, and at the end stop so that no call that was taken is cut off."""
         await self._rpc.start()
-        tasks = [asyncio.create_task(self._watch(redis)), asyncio.create_task(self._reload_when_wanted())]
+        schemas = SchemaCheck(redis.client)
+        tasks = [
+            asyncio.create_task(self._watch(redis, schemas)),
+            asyncio.create_task(self._reload_when_wanted(schemas)),
+        ]
         if self._metrics.enabled:
             tasks += [
                 asyncio.create_task(watch_loop(self._metrics)),
@@ -204,46 +209,41 @@ class App:
         """
         self._reload_wanted.set()
 
-    async def _reload_when_wanted(self) -> None:
+    async def _reload_when_wanted(self, schemas: SchemaCheck) -> None:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
-            # In a thread: it is the user's code, and even a fast one would hold up all calls.
-            found = await asyncio.to_thread(self._reloaded, self._reader)
-            if found is None:
-                continue
-            reader, changes = found
             try:
-                await self._recommending.adopt(reader.registry)  # first, for calls with the new ones need it
-            except StoreUnavailableError as error:
-                log.error("reload refused, the old definitions stay: %s", error)  # noqa: TRY400  # one line says it all
-                continue
+                self._reader, changes = await self._reloaded(schemas)
+            except (ConfigError, DefinitionError, StoreUnavailableError) as error:
+                problems = "; ".join(str(error).splitlines())
+                log.error("reload refused, the old definitions stay: %s", problems)  # noqa: TRY400  # made for this
             except Exception:  # what users define is theirs, and the next reload must find this task alive
                 log.exception("reload failed, the old definitions stay")
-                continue
-            self._reader = reader
-            fingerprint = reader.registry.fingerprint
-            log.info("reloaded: registry %s, %d changes%s", fingerprint, len(changes), _listed(changes))
+            else:
+                _log_reload(self.registry, changes)
 
-    def _reloaded(self, current: FeatureReader) -> tuple[FeatureReader, Sequence[DefinitionChange]] | None:
-        """Return the reader of what the definitions are now, and what has changed; None where they cannot be served."""
-        try:
-            registry = load_registry(self._spec)
-            changes = ensure_compatible(current.registry, registry)
-            return self._readers.of(registry), changes
-        except (ConfigError, DefinitionError) as error:
-            problems = "; ".join(str(error).splitlines())
-            log.error("reload refused, the old definitions stay: %s", problems)  # noqa: TRY400  # made for this
-        except Exception:  # what users define is theirs, and no reload may harm the server that runs
-            log.exception("reload failed, the old definitions stay")
-        return None
+    async def _reloaded(self, schemas: SchemaCheck) -> tuple[FeatureReader, Sequence[DefinitionChange]]:
+        """Return the reader of what the definitions are now, and what has changed; raises where there can be none."""
+        # In threads: it is the user's code, and even a fast one would hold up all calls.
+        registry = await asyncio.to_thread(load_registry, self._spec)
+        stored = await schemas.stored(to_judge(self.registry, registry)) or {}
+        changes = await asyncio.to_thread(ensure_compatible, self.registry, registry, stored)
+        reader = await asyncio.to_thread(self._readers.of, registry)
+        await self._recommending.adopt(registry)  # first, for calls with the new ones need it
+        return reader, changes
 
-    async def _watch(self, redis: OpenRedis) -> None:
-        """Keep the store's own health name up to date; the server's health does not depend on it."""
+    async def _watch(self, redis: OpenRedis, schemas: SchemaCheck) -> None:
+        """Keep the store's own health name up to date; the server's health does not depend on it, nor on its rows."""
         was = True
+        checked: Registry | None = None
         while True:
             up = await redis.answers(PING_INTERVAL_S)
             await self._rpc.set_store_health(up=up)
+            if not up:
+                checked = None  # it may be another one that comes back
+            elif checked is not (registry := self.registry) and await schemas.tell(registry):
+                checked = registry
             if up != was:
                 log.warning("the store %s", "answers again" if up else "does not answer")
             was = up
@@ -388,5 +388,9 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _listed(changes: Sequence[DefinitionChange]) -> str:
-    return "".join(f"; {change}" for change in changes)
+def _log_reload(registry: Registry, changes: Sequence[DefinitionChange]) -> None:
+    listed = "".join(f"; {change}" for change in changes)
+    log.info("reloaded: registry %s, %d changes%s", registry.fingerprint, len(changes), listed)
+    for change in changes:
+        if change.breaks is Breaks.CALLERS:
+            log.warning("reloaded: callers may break: %s", change)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+import redis
 from hypothesis import settings
 
 from recsvc.demo.synthetic import write_dataset
@@ -22,6 +23,14 @@ def redis_8() -> Iterator[Endpoint]:
     """A Redis 8.2 on a unix socket, shared by all tests: use keys of your own or flush it first."""
     with unix_socket() as endpoint:
         yield endpoint
+
+
+@pytest.fixture
+def no_records(redis_8: Endpoint) -> None:
+    """Forget which features the rows in `redis_8` have: servers compare their views with what other tests wrote."""
+    with redis.Redis.from_url(redis_8.admin_url) as client:
+        for key in client.scan_iter("fs:schema:*"):
+            client.delete(key)
 
 
 @pytest.fixture(scope="session")

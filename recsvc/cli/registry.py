@@ -8,10 +8,11 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recsvc.cli.console import counted, output, print_table
+from recsvc.cli.registry_placements import catalogues_table, document, placements_table
 from recsvc.registry.compat import compare
 from recsvc.registry.loader import load
 from recsvc.registry.model import Auto, Feature, FeatureView, OnDemandFeature, OnDemandView
@@ -36,7 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     diff = actions.add_parser(
         "diff",
         help="compare two definitions; status 1 if NEW breaks rows or callers of OLD",
-        description="What NEW changes against OLD. Swap the two to see what a rollback changes.",
+        description=(
+            "What NEW changes against OLD. What breaks rows (stored ones could not be read or found) a server of OLD"
+            " refuses at a reload. What breaks callers (something that they name is gone or of another type) it takes,"
+            " and logs a warning. Swap the two to see what a rollback changes."
+        ),
         allow_abbrev=False,
     )
     diff.add_argument("old", metavar="OLD", help="a Python file or module")
@@ -46,7 +51,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _check(args: argparse.Namespace) -> int:
     registry = load(args.definitions)
-    print(f"{args.definitions}: right ({len(registry.views)} views, registry {registry.fingerprint})")
+    counts = counted(len(registry.views), "view"), counted(len(registry.placements), "placement")
+    print(f"{args.definitions}: right ({', '.join(counts)}, registry {registry.fingerprint})")
     return 0
 
 
@@ -55,9 +61,9 @@ def _diff(args: argparse.Namespace) -> int:
     changes = compare(old, new)
     print(f"registry {old.fingerprint} -> {new.fingerprint}")
     for change in changes:
-        print(f"  {'BREAKING ' if change.breaking else ''}{change}")
-    breaking = sum(c.breaking for c in changes)
-    print(f"{len(changes)} changes, {breaking} breaking" if changes else "no changes")
+        print(f"  {f'BREAKING {change.breaks.value}: ' if change.breaks else ''}{change}")
+    breaking = sum(c.breaks is not None for c in changes)
+    print(f"{counted(len(changes), 'change')}, {breaking} breaking" if changes else "no changes")
     return BREAKING if breaking else 0
 
 
@@ -66,11 +72,16 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_document(registry), indent=2, ensure_ascii=False))
         return 0
-    console = Console(soft_wrap=True)
+    console = output()
     console.print(f"registry {registry.fingerprint}", highlight=False)
     for view in _views(registry):
-        console.print(_view_table(registry, view))
-    console.print(_services_table(registry))
+        print_table(console, _view_table(registry, view))
+        console.print(_facts(view), soft_wrap=True, markup=False, highlight=False)
+    print_table(console, _services_table(registry))
+    if registry.catalogues:
+        print_table(console, catalogues_table(registry.catalogues.values()))
+    if registry.placements:
+        print_table(console, placements_table(registry.placements.values()))
     if registry.request:
         fields = ", ".join(f"{f.name} {f.type}" for f in registry.request.values())
         console.print(f"request context: {fields}", markup=False)
@@ -83,8 +94,7 @@ def _views(registry: Registry) -> Sequence[FeatureView | OnDemandView]:
 
 def _view_table(registry: Registry, view: FeatureView | OnDemandView) -> Table:
     active = "active" if registry.active[view.name] == view.version else "not active"
-    title, caption = f"{view.label} ({active})", escape(_facts(view))
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    table = Table(title=f"{view.label} ({active})", title_justify="left")
     for column in ("feature", "type", "default", "sensitivity", "description"):
         table.add_column(column, no_wrap=column == "feature")
     for feature in view.features:
@@ -143,6 +153,8 @@ def _document(registry: Registry) -> dict[str, object]:
         "views": [_view_document(v) for v in _views(registry)],
         "services": {s.name: list(s.features) for s in registry.services.values()},
         "request": {f.name: str(f.type) for f in registry.request.values()},
+        "catalogues": [document(c) for c in registry.catalogues.values()],
+        "placements": [document(p) for p in registry.placements.values()],
     }
 
 

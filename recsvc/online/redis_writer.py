@@ -30,9 +30,10 @@ from redis.exceptions import (
 from recsvc.errors import DefinitionError, StoreUnavailableError
 from recsvc.online.redis_changes import announce
 from recsvc.online.redis_cluster import ClusterRouter, Group
+from recsvc.online.redis_schemas import record_key, recorded
 from recsvc.online.row import tombstone
 from recsvc.registry.model import FeatureView
-from recsvc.registry.schema import Schema
+from recsvc.registry.schema import Schema, misfit
 
 if TYPE_CHECKING:
     from redis.asyncio.cluster import ClusterNode
@@ -109,12 +110,13 @@ class RedisRowWriter:
         The record is ``fs:schema:VIEW:vN``, a JSON list of ``name:LAYOUT``. Raises DefinitionError where neither
         schema is a prefix of the other, StoreUnavailableError.
         """
-        key = f"fs:schema:{view.name}:v{view.version}"
+        key = record_key(view)
         ours = list(schema.lines)
         while True:
             stored = await _guarded(self._client.get(key)) or b""
-            theirs = _recorded(view, stored)
-            _ensure_prefix(view, theirs, ours)
+            theirs = recorded(view, stored)
+            if (wrong := misfit(theirs, ours)) is not None:
+                raise DefinitionError([f"view {view.label}: {wrong}"])
             if len(ours) <= len(theirs):
                 return
             swap = self._client.execute_command("EVAL", _RECORD_SCRIPT, 1, key, stored, json.dumps(ours))
@@ -213,25 +215,6 @@ def _written(group: Group, flags: bytes | Exception) -> list[int]:
 def _milliseconds(ttl: timedelta | None) -> int | None:
     """Return a TTL as Redis takes it; 0 would be for ever."""
     return None if ttl is None else max(1, ttl // timedelta(milliseconds=1))
-
-
-def _recorded(view: FeatureView, stored: bytes) -> list[str]:
-    """Read the record of a view's schema; empty where there is none."""
-    try:
-        lines = json.loads(stored or b"[]")
-    except ValueError:
-        lines = None
-    if not isinstance(lines, list):
-        key = f"fs:schema:{view.name}:v{view.version}"
-        raise DefinitionError([f"view {view.label}: {key} in the store is not a JSON list of 'name:TYPE'; delete it"])
-    return lines
-
-
-def _ensure_prefix(view: FeatureView, theirs: Sequence[str], ours: Sequence[str]) -> None:
-    for place, (stored, here) in enumerate(zip(theirs, ours, strict=False), 1):
-        if stored != here:
-            found = f"the store holds rows whose feature {place} is {stored!r}, here it is {here!r}"
-            raise DefinitionError([f"view {view.label}: {found}; give the view a new version"])
 
 
 async def in_time(call: Awaitable[_T]) -> _T:

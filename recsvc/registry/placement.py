@@ -39,6 +39,12 @@ class Catalogue:
     filterable: Sequence[str] = ()
     title: str | None = None
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The features that servers keep of its items, each once: what filters can name."""
+        named = (self.popularity, self.available, self.created_at, self.category, *self.filterable)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
 
 @dataclass(frozen=True, slots=True)
 class MeanOfRecent:

@@ -7,7 +7,7 @@ those; whoever knows the same or more features can check it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from recsvc.registry.model import Feature
@@ -42,6 +42,15 @@ class Schema:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def misfit(stored: Sequence[str], ours: Sequence[str]) -> str | None:
+    """Say where rows of a schema with lines ``stored`` do not fit one with ``ours``; None: one begins the other."""
+    for place, (there, here) in enumerate(zip(stored, ours, strict=False), 1):
+        if there != here:
+            found = f"the store holds rows whose feature {place} is {there!r}, here it is {here!r}"
+            return f"{found}; give the view a new version"
+    return None
 
 
 def _prefix_fingerprints(lines: Iterable[str]) -> Iterable[int]:

@@ -165,7 +165,7 @@ def _placement(placement: Placement, catalogue: Catalogue, columns: _Columns) ->
         yield "has no candidate sources"
     yield from _names("source", [s.name for s in placement.sources])
     for source in placement.sources:
-        yield from (f"source {source.name!r}: {line}" for line in _source(source, placement, columns))
+        yield from (f"source {source.name!r}: {line}" for line in _source(source, placement, catalogue, columns))
         yield from (f"source {source.name!r}: {line}" for line in _of_kind(source, catalogue))
     yield from _seen(placement, catalogue, columns)
     for index, condition in enumerate(placement.filters):
@@ -192,7 +192,7 @@ def _service(placement: Placement, catalogue: Catalogue, definitions: Definition
 
 def _seen(placement: Placement, catalogue: Catalogue, columns: _Columns) -> Iterator[str]:
     for text in placement.seen:
-        yield from _of_user(placement, "seen", text, LISTS, columns)
+        yield from _items_of_user(placement, "seen", text, catalogue, columns)
     for text in placement.seen_pairs:
         users = [] if placement.user is None else [placement.user]
         problem = columns.problem(text, frozenset({Kind.BOOL}), [*users, catalogue.item])
@@ -200,7 +200,7 @@ def _seen(placement: Placement, catalogue: Catalogue, columns: _Columns) -> Iter
             yield f"seen_pairs: {problem}"
 
 
-def _source(source: CandidateSource, placement: Placement, columns: _Columns) -> Iterator[str]:
+def _source(source: CandidateSource, placement: Placement, catalogue: Catalogue, columns: _Columns) -> Iterator[str]:
     if not (math.isfinite(source.weight) and source.weight > 0):
         yield f"weight: {source.weight!r} must be more than 0"
     if not 1 <= source.candidates <= MAX_CANDIDATES:
@@ -211,11 +211,11 @@ def _source(source: CandidateSource, placement: Placement, columns: _Columns) ->
         yield "timeout: must be more than 0"
     match source:
         case Nearest(query=MeanOfRecent(recent=recent)):
-            yield from _of_user(placement, "query.recent", recent, LISTS, columns)
+            yield from _items_of_user(placement, "query.recent", recent, catalogue, columns)
         case Nearest(query=str(query)):
             yield from _of_user(placement, "query", query, frozenset({Kind.VECTOR}), columns)
         case SimilarToRecent(recent=str(recent)) | Popular(recent=str(recent)):
-            yield from _of_user(placement, "recent", recent, LISTS, columns)
+            yield from _items_of_user(placement, "recent", recent, catalogue, columns)
 
 
 def _of_kind(source: CandidateSource, catalogue: Catalogue) -> Iterator[str]:
@@ -242,10 +242,20 @@ def _of_user(placement: Placement, what: str, text: str, kinds: frozenset[Kind],
         yield f"{what}: {problem}"
 
 
+def _items_of_user(
+    placement: Placement, what: str, text: str, catalogue: Catalogue, columns: _Columns
+) -> Iterator[str]:
+    """Yield what keeps a feature from being a list of items: ids of INT64 may also be told in decimal, as texts."""
+    found = list(_of_user(placement, what, text, LISTS, columns))
+    yield from found
+    column, item = columns.of(text), catalogue.item
+    if not found and column is not None and column.type.kind is Kind.INT64_LIST and item.key_type.kind is Kind.STRING:
+        yield f"{what}: {text!r} is {column.type}, but ids of {item.name} are STRING: name a STRING_LIST of them"
+
+
 def _condition(condition: Condition, catalogue: Catalogue, columns: _Columns) -> Iterator[str]:
-    kept = {*catalogue.filterable, catalogue.popularity, catalogue.available, catalogue.created_at, catalogue.category}
     column = columns.of(condition.feature)
-    if condition.feature not in kept or column is None:
+    if condition.feature not in catalogue.kept or column is None:
         yield f"{condition.feature!r} is not a feature that the catalogue keeps; add it to filterable"
         return
     found = predicate_problems(condition.predicate, column.type)

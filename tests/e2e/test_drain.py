@@ -25,7 +25,7 @@ from tests.rpc.calling import SINGLE, Caller, facts
 from tests.rpc.own_redis import OwnRedis, own_redis
 from tests.rpc.rows import Rows
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_records")]
 
 CLIENTS: Final = 200
 CONNECTIONS: Final = 8

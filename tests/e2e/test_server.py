@@ -37,7 +37,7 @@ from tests.rpc.calling import PATIENCE, Caller, facts
 from tests.rpc.own_redis import PASSWORD
 from tests.rpc.rows import Rows
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_records")]
 
 APPENDED = DEFINITIONS.replace("STRING[32])]", 'STRING[32]), Feature("height", FLOAT64, default=1.5)]')
 BREAKING = DEFINITIONS.replace('"age", INT64', '"age", FLOAT64')

@@ -75,7 +75,7 @@ async def test_a_row_that_is_not_there_is_remembered_too(store: OwnRedis) -> Non
     async with running(settings(store.url, **COPIES), SPEC, REGISTRY) as app, Caller(app.address) as caller:
         for _ in range(3):
             assert await read(caller, "usual", user_id="2") == [(-1, "NOT_FOUND", "DEFAULT")]
-        assert store.rows.client.info("stats")["keyspace_misses"] == 1
+        assert store.rows.client.info("commandstats")["cmdstat_mget"]["calls"] == 1
 
 
 async def test_without_the_store_stale_copies_stand_in_and_say_their_age(store: OwnRedis) -> None:

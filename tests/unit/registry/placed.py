@@ -33,7 +33,12 @@ VIEWS = [
     FeatureView(
         "taste",
         [USER],
-        [Feature("likes", VECTOR[2]), Feature("recent", INT64_LIST[5]), Feature("age", INT64)],
+        [
+            Feature("likes", VECTOR[2]),
+            Feature("recent", STRING_LIST[5, 8]),
+            Feature("age", INT64),
+            Feature("numbers", INT64_LIST[5]),
+        ],
     ),
     FeatureView(
         "film",

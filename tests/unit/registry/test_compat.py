@@ -24,9 +24,9 @@ from recsvc import (
     RequestField,
 )
 from recsvc.errors import DefinitionError
-from recsvc.registry.compat import Change, compare, ensure_compatible
+from recsvc.registry.compat import Breaks, Change, compare, ensure_compatible, to_judge
 from tests.unit.registry.definitions import HOUR, USER, difference, double, profile, registry
-from tests.unit.registry.placed import NEAREST, POPULAR, catalogue, placed, placement
+from tests.unit.registry.placed import catalogue, placed, placement
 
 A, B, C = Feature("a", INT64, 0), Feature("b", STRING[8], "x"), Feature("c", VECTOR[4])
 
@@ -36,16 +36,16 @@ def of(*features: Feature, entity: Entity = USER, **options: Any) -> Registry:  
     return Registry(views=[FeatureView("p", [entity], features or (A, B, C), **options)])
 
 
-def told(old: Registry, new: Registry) -> list[tuple[str, bool]]:
-    """Return each change with whether it breaks."""
-    return [(str(c), c.breaking) for c in compare(old, new)]
+def told(old: Registry, new: Registry, **stored: list[str]) -> list[tuple[str, Breaks | None]]:
+    """Return each change with what it breaks; ``stored`` has the lines of the rows of views, of version 1, by name."""
+    return [(str(c), c.breaks) for c in compare(old, new, {(name, 1): lines for name, lines in stored.items()})]
 
 
 BREAKING: list[tuple[Registry, str]] = [
     (of(Feature("a", FLOAT64, 0), B, C), "view 'p@v1': feature 'a': type INT64 -> FLOAT64; needs a new version"),
     (of(Feature("a", TIMESTAMP, 0), B, C), "view 'p@v1': feature 'a': type INT64 -> TIMESTAMP; needs a new version"),
     (of(A, B, Feature("c", VECTOR[5])), "view 'p@v1': feature 'c': type VECTOR[4] -> VECTOR[5]; needs a new version"),
-    (of(A, B), "view 'p@v1': feature 'c' removed; features can only be appended, anything else needs a new version"),
+    (of(A, C), "view 'p@v1': feature 'b' removed; features can only be appended, anything else needs a new version"),
     (of(B, C), "view 'p@v1': feature 'a' removed; features can only be appended"),
     (of(B, A, C), "view 'p@v1': feature 'a' moved, 'b' stands in its place; features can only be appended"),
     (
@@ -61,7 +61,7 @@ BREAKING: list[tuple[Registry, str]] = [
 def test_what_moves_bytes_or_rows_breaks(new: Registry, words: str) -> None:
     """Type, dimension, order, a removed feature, spread and key type are refused, with the reason."""
     (change,) = compare(of(), new)
-    assert change.breaking
+    assert change.breaks is Breaks.ROWS
     assert str(change).startswith(words)
     with pytest.raises(DefinitionError) as caught:
         ensure_compatible(of(), new)
@@ -71,14 +71,67 @@ def test_what_moves_bytes_or_rows_breaks(new: Registry, words: str) -> None:
 def test_other_entities_break() -> None:
     """A view of another entity has other keys."""
     new = of(entity=Entity("guest", "guest_id"))
-    assert ("view 'p@v1': entities ['user'] -> ['guest']; needs a new version", True) in told(of(), new)
+    assert ("view 'p@v1': entities ['user'] -> ['guest']; needs a new version", Breaks.ROWS) in told(of(), new)
 
 
 def test_a_feature_put_between_others_breaks() -> None:
     """Only at the end can a feature be added."""
     changes = told(of(A, C), of(A, B, C))
     assert changes[0][0].startswith("view 'p@v1': feature 'c' moved, 'b' stands in its place")
-    assert [breaking for _, breaking in changes] == [True, False]
+    assert [breaks for _, breaks in changes] == [Breaks.ROWS, None]
+
+
+def test_features_dropped_from_the_end_break_callers_alone() -> None:
+    """Rows and readers agree on the prefix that they share; another feature in the place of one is another row."""
+    dropped = "dropped from the end"
+    assert told(of(), of(A)) == [
+        (f"view 'p@v1': feature 'b' {dropped}", Breaks.CALLERS),
+        (f"view 'p@v1': feature 'c' {dropped}", Breaks.CALLERS),
+    ]
+    assert ensure_compatible(of(), of(A)) == compare(of(), of(A))
+    (gone, come) = told(of(), of(A, B, Feature("d", INT64)))
+    assert gone[0].startswith("view 'p@v1': feature 'c' removed; features can only be appended")
+    assert (gone[1], come[1]) == (Breaks.ROWS, None)
+
+
+STORED = ["a:INT64", "b:STRING", "c:VECTOR[4]"]
+OTHER_ROWS = "the store holds rows whose feature"
+
+
+def test_stored_rows_decide_where_they_are_known() -> None:
+    """What the store holds counts, not what was defined last: what does not fit it is refused, what does is not."""
+    other = of(Feature("a", FLOAT64, 0))
+    wrong = f"view 'p@v1': {OTHER_ROWS} 1 is 'a:INT64', here it is 'a:FLOAT64'; give the view a new version"
+    assert told(Registry(), other, p=STORED)[1:] == [("view 'p@v1': added", None), (wrong, Breaks.ROWS)]
+    assert told(of(), other, p=STORED)[-1] == (wrong, Breaks.ROWS)
+    with pytest.raises(DefinitionError, match=OTHER_ROWS):
+        ensure_compatible(Registry(), other, {("p", 1): STORED})
+    back = told(of(Feature("a", FLOAT64, 0), B, C), of(), p=STORED)
+    assert back == [("view 'p@v1': feature 'a': type FLOAT64 -> INT64; needs a new version", Breaks.CALLERS)]
+    assert told(of(A), of(A, Feature("b", INT64)), p=STORED)[-1] == (
+        f"view 'p@v1': {OTHER_ROWS} 2 is 'b:STRING', here it is 'b:INT64'; give the view a new version",
+        Breaks.ROWS,
+    )
+    moved = "view 'p@v1': feature 'b' moved, 'a' stands in its place; features can only be appended, anything else"
+    assert told(of(B, A, C), of(), p=STORED) == [(f"{moved} needs a new version", None)]
+    assert told(of(), of(A, B, C, Feature("d", INT64)), p=STORED) == [
+        ("view 'p@v1': feature 'd' (INT64) appended", None)
+    ]
+
+
+def test_the_keys_of_rows_are_not_known_from_the_store() -> None:
+    """Which entity a row is of is in its key: features that fit say nothing about it."""
+    new = of(entity=Entity("guest", "guest_id"))
+    assert ("view 'p@v1': entities ['user'] -> ['guest']; needs a new version", Breaks.ROWS) in told(
+        of(), new, p=STORED
+    )
+
+
+def test_views_that_are_new_or_of_other_features_are_to_be_judged() -> None:
+    """Others were judged before: what the server runs with does not keep it from taking other definitions."""
+    assert to_judge(of(), of(cache=HOUR)) == []
+    assert [v.label for v in to_judge(of(), of(A))] == ["p@v1"]
+    assert [v.label for v in to_judge(Registry(), of())] == ["p@v1"]
 
 
 def test_all_that_breaks_is_told_at_once() -> None:
@@ -123,7 +176,7 @@ ALLOWED: list[tuple[Registry, list[str]]] = [
 @pytest.mark.parametrize(("new", "lines"), ALLOWED, ids=lambda v: str(v)[:60] if isinstance(v, list) else "")
 def test_what_rows_and_readers_bear_does_not_break(new: Registry, lines: list[str]) -> None:
     """Appended features, bounds, defaults and ages are told, and go live without a new version."""
-    assert told(of(), new) == [(line, False) for line in lines]
+    assert told(of(), new) == [(line, None) for line in lines]
     assert ensure_compatible(of(), new) == compare(of(), new)
 
 
@@ -140,8 +193,8 @@ def test_a_new_version_lives_beside_the_old_one() -> None:
     old = Registry(views=[profile()])
     both = Registry(views=[profile(), profile(Feature("age", FLOAT64), version=2)], active={"profile": 1})
     after = Registry(views=[profile(), profile(Feature("age", FLOAT64), version=2)], active={"profile": 2})
-    assert told(old, both) == [("view 'profile@v2': added", False)]
-    assert told(both, after) == [("view 'profile': active version 1 -> 2", False)]
+    assert told(old, both) == [("view 'profile@v2': added", None)]
+    assert told(both, after) == [("view 'profile': active version 1 -> 2", None)]
 
 
 def test_a_rollback_shows_what_it_changes() -> None:
@@ -153,10 +206,10 @@ def test_a_rollback_shows_what_it_changes() -> None:
         active={"profile": 2},
     )
     assert told(new, old) == [
-        ("view 'profile@v2': removed", False),
-        ("service 'm': features removed ['profile@v2:age'], added ['profile']", False),
-        ("service 'n': removed", False),
-        ("view 'profile': active version 2 -> 1", False),
+        ("view 'profile@v2': removed", Breaks.CALLERS),
+        ("service 'm': features removed ['profile@v2:age'], added ['profile']", Breaks.CALLERS),
+        ("service 'n': removed", Breaks.CALLERS),
+        ("view 'profile': active version 2 -> 1", None),
     ]
 
 
@@ -174,69 +227,70 @@ Y = OnDemandFeature("y", FLOAT64, {"a": "p:a", "b": "request:now"}, difference)
 def test_on_demand_features_may_come_but_not_go() -> None:
     """Callers ask for them by name and type; how they are computed may change, and is told."""
     old = with_live(X, Y)
-    assert told(with_live(X), old) == [("view 'live@v1': feature 'y' (FLOAT64) added", False)]
-    assert told(old, with_live(X)) == [("view 'live@v1': feature 'y' removed; needs a new version", True)]
+    assert told(with_live(X), old) == [("view 'live@v1': feature 'y' (FLOAT64) added", None)]
+    assert told(old, with_live(X)) == [("view 'live@v1': feature 'y' removed; needs a new version", Breaks.CALLERS)]
     other = OnDemandFeature("x", FLOAT64, {"a": "p:a"}, lambda a: a * 3, 0.0)
     assert told(old, with_live(other, Y)) == [
-        ("view 'live@v1': feature 'x': computed differently under the same version", False)
+        ("view 'live@v1': feature 'x': computed differently under the same version", None)
     ]
     narrow = OnDemandFeature("x", FLOAT32, {"a": "p:a"}, double, 0.0)
     assert told(old, with_live(narrow, Y)) == [
-        ("view 'live@v1': feature 'x': type FLOAT64 -> FLOAT32; needs a new version", True)
+        ("view 'live@v1': feature 'x': type FLOAT64 -> FLOAT32; needs a new version", Breaks.CALLERS)
     ]
     turned = OnDemandFeature("y", FLOAT64, {"a": "request:now", "b": "p:a"}, difference)
     assert told(old, with_live(X, turned)) == [
-        ("view 'live@v1': feature 'y': computed differently under the same version", False)
+        ("view 'live@v1': feature 'y': computed differently under the same version", None)
     ]
 
 
 def test_context_fields_keep_their_types() -> None:
-    """Callers send them: another type breaks, a new field does not."""
+    """Callers send them: another type and a removed field break them, a new field does not."""
     old = with_live(X)
     more = (RequestField("now", FLOAT64), RequestField("device", STRING[8]))
-    assert told(old, with_live(X, request=more)) == [("request field 'device': added", False)]
-    ((line, breaking),) = told(old, with_live(X, request=(RequestField("now", INT64),)))
-    assert breaking
+    assert told(old, with_live(X, request=more)) == [("request field 'device': added", None)]
+    assert told(old, with_live(X, request=())) == [("request field 'now': removed", Breaks.CALLERS)]
+    ((line, breaks),) = told(old, with_live(X, request=(RequestField("now", INT64),)))
+    assert breaks is Breaks.CALLERS
     assert line.startswith("request field 'now': type FLOAT64 -> INT64; callers send the old one")
 
 
-def test_services_may_change() -> None:
-    """What a service reads is for its owner to say; what went and came is told."""
+def test_services_lose_no_features() -> None:
+    """Models read them by name: what went breaks them, what came, another order and another spelling do not."""
 
     def service(*features: str) -> Registry:
         return Registry(views=[of().view("p")], services=[FeatureService("m", features)])
 
     assert told(service("p:a", "p:b"), service("p:b", "p:c")) == [
-        ("service 'm': features removed ['p:a'], added ['p:c']", False)
+        ("service 'm': features removed ['p:a'], added ['p:c']", Breaks.CALLERS)
     ]
-    assert told(service("p:a", "p:b"), service("p:b", "p:a")) == [("service 'm': features order changed", False)]
+    assert told(service("p:a"), service("p:a", "p:b")) == [("service 'm': features added ['p:b']", None)]
+    assert told(service("p:a", "p:b"), service("p:b", "p:a")) == [("service 'm': features order changed", None)]
+    assert told(service("p:b"), service("p")) == [("service 'm': features removed ['p:b'], added ['p']", None)]
     assert told(service("p:a", "p:b"), service("p:a", "p:b")) == []
 
 
-def test_catalogues_and_placements_may_change() -> None:
-    """What they are made of is for their owners to say; each field that changed is a line, and none breaks."""
+def test_catalogues_and_placements_may_change_but_not_go() -> None:
+    """What they are made of is for their owners to say; a placement that goes, and a filter, is what callers name."""
     assert told(placed(), placed()) == []
     assert told(placed(placements=[], catalogues=[]), placed()) == [
-        ("catalogue 'films': added", False),
-        ("placement 'home': added", False),
+        ("catalogue 'films': added", None),
+        ("placement 'home': added", None),
     ]
     new = placed(placement(limit=20, seen=()), placement("other"), films=catalogue(category="film:title"))
     assert told(placed(), new) == [
-        ("catalogue 'films': category film:genres -> film:title", False),
-        ("placement 'home': limit 10 -> 20", False),
-        ("placement 'home': seen ['taste:recent'] -> []", False),
-        ("placement 'other': added", False),
+        ("catalogue 'films': category film:genres -> film:title", None),
+        ("placement 'home': limit 10 -> 20", None),
+        ("placement 'home': seen removed ['taste:recent']", None),
+        ("placement 'other': added", None),
     ]
-    assert told(new, placed())[-1] == ("placement 'other': removed", False)
-
-
-def test_a_change_within_a_source_shows_both() -> None:
-    """A weight that changed is seen in the line."""
-    new = placed(placement(sources=[POPULAR, NEAREST]))
-    ((line, breaking),) = told(placed(), new)
-    assert not breaking
-    assert line.startswith("placement 'home': sources [{'kind': 'Nearest', 'name': 'near', ")
-    assert " -> [{'kind': 'Popular', 'name': 'pop', " in line
+    assert told(new, placed())[-1] == ("placement 'other': removed", Breaks.CALLERS)
+    fewer = placed(films=catalogue(filterable=["film:year", "film:title", "film:genres"]))
+    assert told(placed(), fewer) == [
+        ("catalogue 'films': filterable removed ['film:tags']", None),
+        ("catalogue 'films': filters can no longer name ['film:tags']", Breaks.CALLERS),
+    ]
+    same = placed(films=catalogue(filterable=["film:year", "film:title", "film:tags"]))  # genres are its category
+    assert told(placed(), same) == [("catalogue 'films': filterable removed ['film:genres']", None)]
 
 
 def test_a_change_reads_as_a_line() -> None:

@@ -12,6 +12,7 @@ import pytest
 from recsvc import (
     FLOAT64,
     INT64,
+    STRING,
     AllOf,
     AnyOf,
     Boost,
@@ -37,6 +38,7 @@ from recsvc import (
     WhenStale,
 )
 from recsvc.registry.placement import CandidateSource
+from recsvc.registry.types import FeatureType
 from recsvc.registry.validate_placements import MAX_CANDIDATES, MAX_LIMIT
 from tests.unit.registry.definitions import HOUR, ITEM, USER
 from tests.unit.registry.placed import NEAREST, POPULAR, VIEWS, catalogue, placed, placement, told
@@ -190,6 +192,31 @@ def test_a_mistake_of_a_source_is_a_line(source: CandidateSource, words: str) ->
     found = told(placement(sources=[source]))
     assert len(found) == 1, found
     assert found[0].startswith(f"placement 'home': source 'pop': {words}")
+
+
+def numbered(key_type: FeatureType) -> list[str]:
+    """Return what is told of lists of integers, where the ids of films are of this type."""
+    item = Entity("item", "item_id", key_type)
+    views = [FeatureView(v.name, [item], v.features, mirrored=True) if v.name == "film" else v for v in VIEWS[:2]]
+    sources = [
+        Nearest("mean", "films", MeanOfRecent("taste:numbers")),
+        SimilarToRecent("recent", "films", "taste:numbers"),
+        Popular("liked", recent="taste:numbers"),
+    ]
+    home = placement(sources=sources, seen=["taste:numbers", "taste:recent"], seen_pairs=(), service=None)
+    return told(home, films=catalogue(item=item), views=views, on_demand=[], services=[])
+
+
+def test_lists_of_items_hold_what_their_ids_are() -> None:
+    """Integers are no ids of a STRING entity; those of an INT64 one may be integers, or texts of such."""
+    wrong = "'taste:numbers' is INT64_LIST[5], but ids of item are STRING: name a STRING_LIST of them"
+    assert numbered(STRING) == [
+        f"placement 'home': source 'mean': query.recent: {wrong}",
+        f"placement 'home': source 'recent': recent: {wrong}",
+        f"placement 'home': source 'liked': recent: {wrong}",
+        f"placement 'home': seen: {wrong}",
+    ]
+    assert numbered(INT64) == []
 
 
 def test_what_needs_a_user_is_told_where_there_is_none() -> None:
