@@ -19,7 +19,7 @@ from recsvc.secret import Secret
 
 PREFIX: Final = "RECSVC_"
 _LOOKS_LIKE: Final = 0.8
-"""How alike (difflib's ratio) the rest of a variable's name and a setting's are, for one to be meant by the other."""
+"""How alike (difflib's ratio) a name and a setting's are, for one to be meant by the other."""
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})", re.ASCII)
 _MAX_PORT: Final = 65_535
 _MAX_NUMBER: Final = 2**31 - 1
@@ -164,17 +164,23 @@ def load(
 ) -> Settings:
     """Return the settings from flags (None: not given), environment and TOML file.
 
-    Raises ConfigError that names the setting, where it came from, and what would be right.
+    Raises ConfigError that names every wrong setting, where it came from, and what would be right.
     """
     values: dict[str, Any] = {}
     from_file = _read(file) if file else {}
+    wrong = [f"--config {file}: {problem}" for problem in _unknown(from_file)]
     for setting in SETTINGS:
-        if flags.get(setting.name) is not None:
-            values[setting.name] = parse(setting, flags[setting.name], flag(setting))
-        elif variable(setting) in environment:
-            values[setting.name] = parse(setting, environment[variable(setting)], variable(setting))
-        elif setting.name in from_file:
-            values[setting.name] = parse(setting, from_file[setting.name], f"{setting.name} in {file}")
+        try:
+            if flags.get(setting.name) is not None:
+                values[setting.name] = parse(setting, flags[setting.name], flag(setting))
+            elif variable(setting) in environment:
+                values[setting.name] = parse(setting, environment[variable(setting)], variable(setting))
+            elif setting.name in from_file:
+                values[setting.name] = _parse_toml(setting, from_file[setting.name], f"{setting.name} in {file}")
+        except ConfigError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ConfigError("; ".join(wrong))
     return Settings(**values)
 
 
@@ -183,10 +189,17 @@ def misspelt(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
     Others that begin with RECSVC_ are none of ours: Kubernetes sets RECSVC_SERVICE_HOST for a service of that name.
     """
-    known = [setting.name.upper() for setting in SETTINGS]
-    rests = sorted(name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX))
-    close = {rest: difflib.get_close_matches(rest, known, n=1, cutoff=_LOOKS_LIKE) for rest in rests}
-    return {PREFIX + rest: PREFIX + found[0] for rest, found in close.items() if found and rest not in known}
+    known = {variable(setting) for setting in SETTINGS}
+    others = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    meant = {name: _meant(name.removeprefix(PREFIX).lower()) for name in others}
+    return {name: variable(setting) for name, setting in meant.items() if setting is not None}
+
+
+def _meant(name: str) -> Field[Any] | None:
+    """Return the setting that a name looks like, if there is one."""
+    known = {setting.name: setting for setting in SETTINGS}
+    found = difflib.get_close_matches(name, known, n=1, cutoff=_LOOKS_LIKE)
+    return known[found[0]] if found else None
 
 
 def check(settings: Settings) -> Settings:
@@ -201,16 +214,33 @@ def check(settings: Settings) -> Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: is not TOML: {error}") from error
-    unknown = sorted(document.keys() - {s.name for s in SETTINGS})
-    if unknown:
-        known = ", ".join(s.name for s in SETTINGS)
-        raise ConfigError(f"--config {path}: no such setting {', '.join(unknown)}; there is {known}")
-    return document
+
+
+def _unknown(document: Mapping[str, Any]) -> list[str]:
+    """Return a line for each key of a TOML file that is no setting."""
+    wrong = []
+    for name in sorted(document.keys() - {setting.name for setting in SETTINGS}):
+        meant = _meant(name)
+        if isinstance(document[name], dict):
+            wrong.append(f"[{name}] is a table, and settings stand in none: they come first in the file")
+        elif meant is not None:
+            wrong.append(f"{name} is no setting, is {meant.name} meant?")
+        else:
+            wrong.append(f"{name} is no setting, `recsvc serve --help` names all")
+    return wrong
+
+
+def _parse_toml(setting: Field[Any], value: object, where: str) -> object:
+    """Return ``parse``, of a value that has a type of its own: a number in quotes is none."""
+    wanted = type(setting.default)
+    if isinstance(value, str) and not issubclass(wanted, str):
+        raise ConfigError(f"{where}: {value!r} is a text, not {_WANTED[wanted]}: write it without quotes")
+    return parse(setting, value, where)
 
 
 def parse(setting: Field[Any], value: object, where: str) -> object:

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from recsvc.app import now_micros
 from recsvc.cli import store
+from recsvc.cli.console import counted
 from recsvc.cli.serve import run_loop
 from recsvc.errors import ConfigError
 from recsvc.online.redis_eraser import DEFAULT_TTL, Erased, RedisEraser
@@ -96,11 +97,13 @@ async def _erase(registry: Registry, entity: Entity, text: str, url: str) -> int
 
 def _tell(erased: Erased, who: str) -> int:
     for label, rows in sorted(erased.rows.items()):
-        print(f"{label}: {rows:,} row{'s' * (rows != 1)} erased")
+        print(f"{label}: {counted(rows, 'row')} erased")
     if erased.left:
-        left, wrote = ("1 row", "it") if len(erased.left) == 1 else (f"{len(erased.left):,} rows", "them")
-        print(f"recsvc: {left} stayed, a newer recsvc wrote {wrote}: delete with that one", file=sys.stderr)
+        wrote = "it" if len(erased.left) == 1 else "them"
+        print(
+            f"recsvc: {counted(len(erased.left), 'row')} stayed, a newer recsvc wrote {wrote}: delete with that one",
+            file=sys.stderr,
+        )
         return store.FAILED
-    rows = erased.rows.total()
-    print(f"{who}: {rows:,} row{'s' * (rows != 1)} erased in {len(erased.rows):,} view{'s' * (len(erased.rows) != 1)}")
+    print(f"{who}: {counted(erased.rows.total(), 'row')} erased in {counted(len(erased.rows), 'view')}")
     return 0

@@ -20,16 +20,16 @@ from rich.table import Table
 
 from recsvc import config
 from recsvc.app import App, connection_settings, running
+from recsvc.cli.console import output, print_table
 from recsvc.cli.get import print_footer, print_row, text_of
-from recsvc.cli.recommend import print_slate
-from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, stop_event
+from recsvc.cli.serve import add_settings, announcement, cancel_on_signals, run_loop, set_up_logs, stop_event
+from recsvc.cli.slate_view import print_slate
 from recsvc.client import AsyncClient, Explain, FeatureBatch, Source, Status, any_of
 from recsvc.demo import definitions, placements, recommending
 from recsvc.demo.data import DemoData, open_data
 from recsvc.demo.synthetic import write_dataset
 from recsvc.online.redis_open import OpenRedis, open_redis
 from recsvc.rpc.listening import ensure_free
-from recsvc.telemetry import logs
 from recsvc.training.als import AlsParameters, train_als
 from recsvc.training.interactions import Interactions
 
@@ -38,6 +38,9 @@ INTERRUPTED: Final = 130
 SEED: Final = 7
 EXAMPLE_USER: Final = 196
 MAX_FILMS: Final = 500
+REDIS: Final = "RECSVC_REDIS"
+LOG_LEVEL: Final = "RECSVC_LOG_LEVEL"
+QUIET: Final = "warning"
 SHOWN_ROWS: Final = 8
 SHOWN_OF_FILMS: Final = ("film:genres",)
 SHOWN_COLUMNS: Final = (
@@ -66,18 +69,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " without it, data is made up",
     )
     parser.add_argument("--once", action="store_true", help="end after the calls, instead of serving on")
-    add_settings(parser)
+    parser.add_argument(
+        "--redis",
+        metavar="X",
+        help=f"the online store that the demo writes to, as `recsvc serve` takes it [embedded, whatever {REDIS} says]",
+    )
+    parser.add_argument("--log-level", metavar="X", help=f"as of `recsvc serve` [{QUIET}; {LOG_LEVEL}]")
+    add_settings(parser, without={"redis", "log_level", "index_dir"})
     parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 when all went well."""
     # Not from the environment: a demo must not write into somebody's store because RECSVC_REDIS happens to be set.
-    environment = {k: v for k, v in os.environ.items() if k != "RECSVC_REDIS"}
+    environment = {LOG_LEVEL: QUIET} | {name: value for name, value in os.environ.items() if name != REDIS}
     settings = config.check(config.load(vars(args), environment=environment))
     if args.once and args.listen is None:
         settings = replace(settings, listen="127.0.0.1:0", lame_duck_s=0.0, refuse_s=0.0)
-    logs.set_up("warning" if args.log_level is None else settings.log_level, settings.log_format)
+    set_up_logs(settings)
     try:
         run_loop(_demo(settings, args.data, once=args.once))
     except asyncio.CancelledError:  # a signal came before it served
@@ -91,7 +100,7 @@ async def _demo(settings: config.Settings, directory: Path | None, *, once: bool
 
     await ensure_free(settings.listen)
     cancel_on_signals()
-    console = Console()
+    console = output()
     with ExitStack() as stack:
         data = stack.enter_context(_data(console, directory, stack))
         async with open_redis(settings.redis, connection_settings(settings)) as redis:
@@ -184,7 +193,7 @@ def _print_batch(console: Console, batch: FeatureBatch, films: Sequence[int]) ->
         table.add_column(name.replace(":", ":\n"), justify="right")
     for index, film in enumerate(films[:SHOWN_ROWS]):
         table.add_row(str(film), *(text_of(column[index]) for column in columns))
-    console.print(table)
+    print_table(console, table)
     _say(console, f"… and {batch.rows - min(SHOWN_ROWS, batch.rows)} more rows")
     counts: dict[str, int] = {}
     for column in batch.values():

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recsvc.cli.console import output, print_table
 from recsvc.client import Client, FeatureBatch, FeatureRow, ServedView
 from recsvc.client.context import ContextValue
 from recsvc.errors import ConfigError
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(document(row), indent=2, ensure_ascii=False))
     else:
-        print_row(Console(), row, datetime.now(UTC))
+        print_row(output(), row, datetime.now(UTC))
     return 0
 
 
@@ -121,7 +122,7 @@ def print_row(console: Console, row: FeatureRow, now: datetime) -> None:
         table.add_row(
             feature.name, text_of(feature.value), feature.status.name, feature.source.name, age(feature.event_time, now)
         )
-    console.print(table)
+    print_table(console, table)
     print_footer(console, row)
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from recsvc.app import now_micros
 from recsvc.cli import store
+from recsvc.cli.console import counted, output, print_table
 from recsvc.cli.serve import run_loop
 from recsvc.errors import ConfigError
 from recsvc.online.redis_vector_sets import RedisVectorSets
@@ -25,6 +26,7 @@ from recsvc.recommend.embeddings import embedding, read_embeddings
 from recsvc.recommend.index import manifest as manifests
 from recsvc.recommend.index.building import EXACT_MOST, publish_in_redis, publish_vectors, sampled_queries
 from recsvc.recommend.index.directory import open_index
+from recsvc.recommend.index.exact import ExactIndex
 from recsvc.recommend.index.metric import Metric
 from recsvc.recommend.index.protocol import VectorIndex
 from recsvc.recommend.index.published import newest
@@ -95,7 +97,7 @@ async def _build(args: argparse.Namespace, url: str) -> int:
     root, version = args.index_dir / args.name, f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading")
         async with store.open_store(url) as opened:
             rows = RedisWholeView(opened.client, view)
@@ -134,9 +136,9 @@ async def _build(args: argparse.Namespace, url: str) -> int:
                     exact=args.exact,
                     step=lambda step: bar.update(task, description=step),
                 )
-    print(
-        f"published {root / version}: {len(ids):,} vectors of {vectors.shape[1]} components, {index.metric}, {index!r}"
-    )
+    where = "in Redis" if args.in_redis else "scanned" if isinstance(index, ExactIndex) else "in lists"
+    shape = f"{counted(len(ids), 'vector')} of {counted(vectors.shape[1], 'component')}"
+    print(f"published {root / version}: {shape}, {index.metric}, {where}")
     return 0
 
 
@@ -158,11 +160,11 @@ async def _verify_in_redis(args: argparse.Namespace, directory: Path, url: str) 
 
 def _measured(args: argparse.Namespace, directory: Path, index: Stored | RemoteIndex) -> int:
     vectors = index.table() if isinstance(index, RemoteIndex) else index.table
-    table = Table(title=f"{directory}: {len(index):,} vectors", box=None, title_justify="left")
+    table = Table(title=f"{directory}: {counted(len(index), 'vector')}", box=None, title_justify="left")
     for name in ("pass rate", "recall, mean", "recall, least", "short answers"):
         table.add_column(name, justify="right")
     found = measure(index, vectors, sampled_queries(vectors), RATES, np.random.default_rng(1))
     for one in found:
         table.add_row(f"{one.rate:.1%}", f"{one.recall:.4f}", f"{one.least:.4f}", str(one.short))
-    Console().print(table)
+    print_table(output(), table)
     return int(any(one.recall < args.least for one in found))

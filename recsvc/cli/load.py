@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from recsvc.app import now_micros
 from recsvc.cli import store
+from recsvc.cli.console import counted
 from recsvc.cli.serve import run_loop
 from recsvc.errors import ConfigError
 from recsvc.registry.loader import load as load_definitions
@@ -182,7 +183,7 @@ def _tell(report: LoadReport) -> None:
     lines = [*report.notes, *map(str, report.examples[:REJECTED_SHOWN])]
     more = report.rejected - REJECTED_SHOWN
     if more > 0:
-        lines.append(f"… and {more:,} more rejected rows; --rejected FILE writes them all down")
+        lines.append(f"… and {counted(more, 'more rejected row')}; --rejected FILE writes them all down")
     if report.end.value != "complete":
         lines.append(_ENDS[report.end.value])
     if lines:

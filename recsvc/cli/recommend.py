@@ -5,30 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from recsvc.cli.get import add_call, context_value, pairs, plain, text_of
-from recsvc.client import Client, Explain, Filter, Reason, Slate, any_of
+from recsvc.cli.console import output
+from recsvc.cli.get import add_call, context_value, pairs, plain
+from recsvc.cli.slate_view import print_slate
+from recsvc.client import Client, Explain, Filter, Slate, any_of
 from recsvc.client.context import ContextValue
 from recsvc.errors import ConfigError
 
 HOME: Final = "home"
-USER: Final = "user_id"
-WORDS: Final = {
-    "SIMILAR_TO_TASTE": "taste",
-    "SIMILAR_TO_SEED": "like seed",
-    "SIMILAR_TO_RECENT": "like",
-    "POPULAR": "popular",
-    "NEW": "new",
-    "PINNED": "pinned",
-    "FILLED": "fills the slate",
-    "BOOSTED": "boosted here",
-}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
     )
     parser.add_argument("placement", nargs="?", metavar="PLACEMENT", help=f"name of the placement [{HOME}]")
-    parser.add_argument("user", nargs="?", metavar="user_id=ID", help="id of the user; without it: anonymous")
+    parser.add_argument("user", nargs="?", metavar="KEY=ID", help="join key and id of the user; without it: anonymous")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="how many items [as the placement says]")
     parser.add_argument(
         "--filter",
@@ -62,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--explain", action="store_true", help="say why each item is there, and what was left out")
     parser.add_argument(
-        "--page-token", default="", metavar="TOKEN", help="go on where the page before ended: its next_page_token"
+        "--page-token", metavar="TOKEN", help="go on where the page before ended: what it printed as `next page`"
     )
     add_call(parser)
     parser.set_defaults(handler=run)
@@ -72,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """Ask and print; 0 where an answer came."""
     placement, user = placement_and_user([text for text in (args.placement, args.user) if text is not None])
     context = {name: context_value(text) for name, text in pairs(args.context, "--context").items()}
+    if args.page_token == "":
+        raise ConfigError("--page-token is empty: there is no next page; without the flag the first one comes")
     with Client(args.server, timeout=args.timeout) as client:
         slate = client.recommend(
             placement,
@@ -83,24 +73,30 @@ def run(args: argparse.Namespace) -> int:
             seeds=args.seed,
             features=args.feature,
             explain=Explain.DIAGNOSTICS if args.explain else Explain.NONE,
-            page_token=args.page_token,
+            page_token=args.page_token or "",
         )
     if args.json:
         print(json.dumps(document(slate), indent=2, ensure_ascii=False))
     else:
-        print_slate(Console(), slate)
+        console = output()
+        print_slate(console, slate, typed(args.filter, args.category))
+        if slate.next_page_token:
+            console.print(f"next page: --page-token {slate.next_page_token}", highlight=False, soft_wrap=True)
     return 0
 
 
 def placement_and_user(words: Sequence[str]) -> tuple[str, str | None]:
-    """Read a placement and user_id=ID, both of which may be left out. Raises ConfigError."""
+    """Read a placement and KEY=ID, both of which may be left out. Raises ConfigError.
+
+    Any KEY will do: the request has the id alone, as the placement knows of which entity its user is.
+    """
     placements = [word for word in words if "=" not in word]
     users = [word.partition("=") for word in words if "=" in word]
-    for name, _, _ in users:
-        if name != USER:
-            raise ConfigError(f"{name!r}: the user is given as {USER}=ID")
     if len(placements) > 1 or len(users) > 1:
-        raise ConfigError(f"{' '.join(words)!r}: at most one placement, and one {USER}=ID")
+        raise ConfigError(f"{' '.join(words)!r}: at most one placement, and one KEY=ID of the user")
+    for name, _, user in users:
+        if not name or not user:
+            raise ConfigError(f"{f'{name}={user}'!r} is not KEY=ID, such as user_id=196")
     return placements[0] if placements else HOME, users[0][2] if users else None
 
 
@@ -115,54 +111,14 @@ def filters(texts: Sequence[str]) -> list[Filter]:
     return [any_of(feature, values) for feature, values in wanted.items()]
 
 
-def print_slate(console: Console, slate: Slate) -> None:
-    """Print a slate as a table, and below it how it was made and what did not work."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rank", justify="right")
-    table.add_column("item", justify="right")
-    table.add_column("score", justify="right")
-    titled = any(item.title for item in slate)
-    if titled:
-        table.add_column("title", overflow="fold")
-    for name in slate.columns:
-        table.add_column(name, overflow="fold")
-    table.add_column("because of" if any(item.reasons for item in slate) else "from", overflow="fold")
-    values = [column.expanded(len(slate)).to_list() for column in slate.columns.values()]
-    for index, item in enumerate(slate):
-        why = escape(", ".join(dict.fromkeys(map(reason_text, item.reasons))) or ", ".join(item.sources))
-        features = (text_of(column[index]) for column in values)
-        title = [escape(item.title)] if titled else []
-        table.add_row(str(item.rank), escape(item.id), _score(item.score), *title, *features, why)
-    console.print(table)
-    made = f"ordered by {slate.model_version if slate.ranked_by.name == 'MODEL' else slate.ranked_by.name}"
-    indexes = "".join(f", index {name} {version}" for name, version in sorted(slate.index_versions.items()))
-    console.print(f"[dim]registry {slate.registry_fingerprint} · {escape(made + indexes)}[/dim]", soft_wrap=True)
-    for chosen in slate.assignments:
-        console.print(f"[dim]experiment {chosen.experiment}: {chosen.variant} ({chosen.source.name})[/dim]")
-    _print_diagnostics(console, slate)
-    for rule in slate.relaxed:
-        console.print(f"[yellow]relaxed: {rule.name}[/yellow]")
-    for flaw in slate.degraded:
-        console.print(f"[yellow]degraded: {flaw.reason.name} {flaw.view or flaw.source}[/yellow]")
-
-
-def reason_text(reason: Reason) -> str:
-    """Return a reason for the eye."""
-    words = WORDS.get(reason.code.name, reason.code.name.lower())
-    return " ".join(word for word in (words, reason.item_id, reason.category) if word)
-
-
-def _print_diagnostics(console: Console, slate: Slate) -> None:
-    diagnostics = slate.message.diagnostics
-    if not slate.message.HasField("diagnostics"):
-        return
-    drops = ", ".join(f"{d.filter} {d.dropped:,}" for d in diagnostics.drops if d.dropped)
-    found = ", ".join(f"{name} {n}" for name, n in sorted(diagnostics.candidates.items()))
-    console.print(f"[dim]{diagnostics.passed:,} items passed; left out: {drops or 'none'}; found: {found}[/dim]")
-
-
-def _score(score: float) -> str:
-    return "-" if math.isnan(score) else f"{score:.4g}"
+def typed(filtered: Sequence[str], categories: Sequence[str]) -> Mapping[str, str]:
+    """Return the words by which the user left items out, by what the server calls that."""
+    asked: dict[str, list[str]] = {}
+    for text in filtered:
+        asked.setdefault(text.partition("=")[0], []).extend(("--filter", text))
+    words = [*asked.values(), [word for name in categories for word in ("--category", name)]]
+    filters = {f"filters[{index}]": shlex.join(each) for index, each in enumerate(words)}
+    return {**filters, "excluded": "--exclude", "seeds": "--seed"}
 
 
 def document(slate: Slate) -> Mapping[str, object]:

@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ import uvloop
 
 from recsvc import config
 from recsvc.app import App, running
+from recsvc.cli.console import counted
 from recsvc.registry.loader import load
 from recsvc.registry.registry import Registry
 from recsvc.telemetry import logs
@@ -49,9 +50,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(handler=run)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every setting of the server."""
+def add_settings(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+    """Add a flag for every setting of the server, ``without`` those of these names."""
     for setting in config.SETTINGS:
+        if setting.name in without:
+            continue
         metadata = setting.metadata
         choices = f" ({', '.join(metadata['choices'])})" if metadata["choices"] else ""
         parser.add_argument(
@@ -64,9 +67,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 then."""
     settings = config.check(config.load(vars(args), file=args.config))
-    logs.set_up(settings.log_level, settings.log_format)
-    for name, meant in config.misspelt().items():
-        log.warning("%s is no setting and changes nothing; is %s meant?", name, meant)
+    set_up_logs(settings)
     sys.setswitchinterval(SWITCH_S)
     reload = threading.Event()
     signal.signal(signal.SIGHUP, lambda *_: reload.set())  # it would end a process that does not take it yet
@@ -74,6 +75,13 @@ def run(args: argparse.Namespace) -> int:
     registry = load(args.definitions)
     run_loop(_serve(settings, args.definitions, registry, reload))
     return 0
+
+
+def set_up_logs(settings: config.Settings) -> None:
+    """Log as the settings say, and warn of variables that look like one and are none."""
+    logs.set_up(settings.log_level, settings.log_format)
+    for name, meant in config.misspelt().items():
+        log.warning("%s is no setting and changes nothing; is %s meant?", name, meant)
 
 
 def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
@@ -110,7 +118,7 @@ def announcement(app: App) -> str:
     """Return the line that says where the server is and what it serves."""
     registry = app.registry
     return (
-        f"recsvc serves {len(registry.views)} views, {len(registry.services)} feature services"
+        f"recsvc serves {counted(len(registry.views), 'view')}, {counted(len(registry.services), 'feature service')}"
         f" (registry {registry.fingerprint}) on {app.address}"
         + (f"\nmetrics are at http://{app.metrics_page}/metrics" if app.metrics_page else "")
     )

@@ -32,7 +32,7 @@ service = FeatureService("ranking", ["profile", "live:plus"])
 registry = Registry(views=[profile], on_demand=[live], services=[service], request=[offset])
 """
 ANNOUNCEMENT: Final = re.compile(
-    r"recsvc serves 1 views, 1 feature services \(registry ([0-9a-f]{16})\) on (127\.0\.0\.1:\d+)\n"
+    r"recsvc serves 1 view, 1 feature service \(registry ([0-9a-f]{16})\) on (127\.0\.0\.1:\d+)\n"
 )
 END_S: Final = 30.0
 """How long a server may take to end, at the most, on a busy machine."""

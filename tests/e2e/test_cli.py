@@ -38,9 +38,8 @@ def server(redis_8: Endpoint) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def environment_of_the_user(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say once which server is meant, and have a wide terminal."""
+    """Say once which server is meant."""
     monkeypatch.setenv("RECSVC_SERVER", server.address)
-    monkeypatch.setenv("COLUMNS", "100")
 
 
 def lines_of(text: str) -> list[list[str]]:

@@ -75,8 +75,10 @@ def test_embeddings_become_an_index(
     rows.put(view, ["1000"], {"als": None, "n": 1.0})
     root = tmp_path / "indexes"
     assert build(definitions, redis_8.url, root) == 0
-    assert f"{COUNT} vectors of 4 components, COSINE" in capsys.readouterr().out
+    output = capsys.readouterr()
     directory = newest(root / "als")
+    assert output.out == f"published {directory}: {COUNT} vectors of 4 components, COSINE, scanned\n"
+    assert output.err == ""
     assert directory is not None
     index = open_index(directory)
     assert sorted(index.ids) == sorted(ids)
@@ -93,7 +95,7 @@ def test_a_build_in_redis_publishes_an_index_that_verifies(
     vectors = write_vectors(client, definitions)
     root = tmp_path / "indexes"
     assert build(definitions, redis_search.url, root, "vectors:als", "--in-redis") == 0
-    assert f"{COUNT} vectors of 4 components, COSINE" in capsys.readouterr().out
+    assert f"{COUNT} vectors of 4 components, COSINE, in Redis\n" in capsys.readouterr().out
     directory = newest(root / "als")
     assert directory is not None
     assert not (directory / "vectors.npy").exists()

@@ -36,7 +36,7 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
     (tmp_path / "films.py").write_text(definitions, encoding="utf-8")
     address = f"127.0.0.1:{free_port()}"
     paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    usual = {"PATH": paths, "RECSVC_LISTEN": address, "RECSVC_SERVER": address, "COLUMNS": "120"}
+    usual = {"PATH": paths, "RECSVC_LISTEN": address, "RECSVC_SERVER": address}
     environment = {k: v for k, v in os.environ.items() if k != "RECSVC_REDIS"} | usual
 
     def run(script: str) -> str:
@@ -60,4 +60,5 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
         assert slate.splitlines()[0].split() == ["item", "score", "title", "because", "of"]
         assert "taste" in slate
     assert "like seed 50" in second
-    assert "filters[0]" in second
+    assert "--category Comedy left out" in second
+    assert "\nnext page: --page-token " in second

@@ -150,10 +150,33 @@ def test_what_is_no_number_in_a_file_is_told(line: str, tmp_path: Path) -> None:
 
 
 def test_unknown_settings_in_a_file_are_told(tmp_path: Path) -> None:
-    """Every key of the file that is no setting is named, and those that are."""
-    text = wrong({}, None, toml(tmp_path, "max_row = 1\nlisten = 'h:1'\n[redis_]\nurl = 'x'"))
-    assert "no such setting max_row, redis_;" in text
-    assert "max_rows" in text
+    """Every key that is no setting is named, with the setting that it looks like; a table is told as such."""
+    file = toml(tmp_path, "max_row = 1\nlisten = 'h:1'\ncolour = 2\n[server]\ncache_s = 3")
+    assert wrong({}, None, file).split("; ") == [
+        f"--config {file}: colour is no setting, `recsvc serve --help` names all",
+        f"--config {file}: max_row is no setting, is max_rows meant?",
+        f"--config {file}: [server] is a table, and settings stand in none: they come first in the file",
+    ]
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda s: s.name)
+def test_a_number_in_quotes_is_no_number_in_a_file(setting: Field[Any], tmp_path: Path) -> None:
+    """TOML has types: a text is no number there, while flags and variables are texts."""
+    file = toml(tmp_path, f'{setting.name} = "{setting.default}"')
+    kind = "a whole number" if isinstance(setting.default, int) else "a number"
+    quoted = f"{setting.name} in {file}: '{setting.default}' is a text, not {kind}: write it without quotes"
+    assert wrong({}, None, file) == quoted
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """Wrong flags, variables and keys of the file are in one line, each with its place."""
+    file = toml(tmp_path, "cache_ss = 3\nmax_rows = 0")
+    assert wrong({"redis_connections": "x"}, {"RECSVC_CACHE_S": "y"}, file).split("; ") == [
+        f"--config {file}: cache_ss is no setting, is cache_s meant?",
+        "--redis-connections: 'x' is not a whole number",
+        "RECSVC_CACHE_S: 'y' is not a number",
+        f"max_rows in {file}: 0 must be at least 1",
+    ]
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

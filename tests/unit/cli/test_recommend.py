@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from recsvc.cli.main import main
-from recsvc.cli.recommend import WORDS, document, filters, placement_and_user, print_slate, reason_text
+from recsvc.cli.recommend import document, filters, placement_and_user, typed
+from recsvc.cli.slate_view import WORDS, print_slate, reason_text, score_texts
 from recsvc.client import Reason, ReasonCode, any_of
 from recsvc.client.slates import read_slate
 from recsvc.errors import ConfigError
@@ -78,10 +80,10 @@ def reply(**changes: Any) -> Any:  # noqa: ANN401  # the twin of a reply
     return packed.RecommendResponse(**(usual | changes))
 
 
-def printed(**changes: Any) -> list[str]:  # noqa: ANN401  # any field of the reply
+def printed(names: Mapping[str, str] | None = None, **changes: Any) -> list[str]:  # noqa: ANN401  # any field of the reply
     """Return the lines that a slate is printed as."""
     file = io.StringIO()
-    print_slate(Console(file=file, width=120), read_slate(reply(**changes)))
+    print_slate(Console(file=file, width=120), read_slate(reply(**changes)), names or {})
     return [" ".join(line.split()) for line in file.getvalue().splitlines()]
 
 
@@ -147,11 +149,26 @@ def test_without_reasons_a_table_has_sources() -> None:
 
 
 def test_diagnostics_are_a_line() -> None:
-    """How many passed, what was left out by what, and what each source found; nothing where they were not asked for."""
-    line = "3,400 items passed; left out: filters[0] 1,200; found: near 150, pop 100"
+    """How many passed, what left how many of the rest out, and what each source found; nothing where not asked for."""
+    line = "3,400 items passed: filters[0] left out 1,200 of 4,600; found: near 150, pop 100"
     assert line in printed(diagnostics=DIAGNOSTICS)
-    assert "0 items passed; left out: none; found:" in printed(diagnostics={"passed": 0})
+    assert "1 item passed: nothing was left out" in printed(diagnostics={"passed": 1})
     assert not [line for line in printed() if "passed" in line]
+
+
+def test_diagnostics_have_the_words_of_the_user() -> None:
+    """What left items out is called as it was typed, each filter of several features too."""
+    names = typed(["film:year=1995", "film:genres=Sci Fi", "film:year=1996"], ["Comdy", "War"])
+    assert names == {
+        "filters[0]": "--filter film:year=1995 --filter film:year=1996",
+        "filters[1]": "--filter 'film:genres=Sci Fi'",
+        "filters[2]": "--category Comdy --category War",
+        "excluded": "--exclude",
+        "seeds": "--seed",
+    }
+    left_out = [{"filter": name, "dropped": n} for name, n in (("filters[0]", 50), ("seen", 2), ("excluded", 0))]
+    lines = printed(typed([], ["Comdy"]), diagnostics={"drops": left_out, "passed": 8})
+    assert "8 items passed: --category Comdy left out 50 of 60, seen left out 2 of 10" in lines
 
 
 def test_items_are_shown_by_their_titles() -> None:
@@ -168,13 +185,46 @@ def test_placement_and_user_come_in_any_order() -> None:
     assert placement_and_user(["page"]) == ("page", None)
     assert placement_and_user(["user_id=196"]) == ("home", "196")
     assert placement_and_user(["user_id=a=b", "page"]) == placement_and_user(["page", "user_id=a=b"]) == ("page", "a=b")
+    assert placement_and_user(["radio", "member_id=1"]) == ("radio", "1")
+
+
+@pytest.mark.parametrize(
+    ("scores", "texts"),
+    [
+        ([0.0194, 0.01875, 0.0188], ["0.01940", "0.01875", "0.01880"]),
+        ([12.345, -3.0, math.nan], ["12.35", "-3.00", "-"]),
+        ([123456.7, 1.0], ["123457", "1"]),
+        ([1e-9, 5e-10], ["1.000e-09", "5.000e-10"]),
+        ([1e30, math.inf], ["1.000e+30", "inf"]),
+        ([0.0, 0.0], ["0.000", "0.000"]),
+        ([math.nan], ["-"]),
+        ([], []),
+    ],
+)
+def test_scores_have_the_same_decimals(scores: list[float], texts: list[str]) -> None:
+    """The largest score has four digits at least, and the others as many decimals, so that they stand in line."""
+    assert score_texts(scores) == texts
+
+
+def test_an_order_that_is_not_that_of_the_scores_is_told() -> None:
+    """Scores are from before diversity and rules: where these changed the order, it is said."""
+    items = [{"item_id": str(n), "rank": n, "score": score} for n, score in enumerate([0.5, math.nan, 0.3, 0.4], 1)]
+    moved = "ordered by linear@3 (score), then by diversity and rules, index a v1"
+    assert moved in printed(items=items, columns=[])[5]
+    assert "then by" not in printed(items=items[:3], columns=[])[4]
 
 
 def test_a_slate_without_items_is_printed() -> None:
-    """Nothing that passes is an answer, also where features were asked for."""
+    """Nothing that passes is an answer, also where features were asked for: what it is not ordered by is not said."""
     columns = [{"name": "film:title", "values": {"strings": {"values": []}}}, COLUMNS[2]]
-    lines = printed(items=[], columns=columns, ranked_by=3, model_version="", index_versions={})
-    assert lines[:2] == ["rank item score film:title taste:mean from", "registry f00d · ordered by POPULARITY"]
+    empty: dict[str, Any] = {"items": [], "columns": columns, "ranked_by": 3, "model_version": "", "index_versions": {}}
+    assert printed(**empty)[0] == "registry f00d"
+    assert "no item passes; --explain says what left them out" in printed(**empty)
+    diagnostics = {"drops": [{"filter": "filters[0]", "dropped": 60}], "passed": 0, "candidates": {"pop": 0}}
+    assert "no item passes: --category Comdy left out 60 of 60" in printed(
+        typed([], ["Comdy"]), **empty, diagnostics=diagnostics
+    )
+    assert "no item passes: the catalogue has none" in printed(**empty, diagnostics={"passed": 0})
     found = document(read_slate(reply(items=[], columns=columns)))
     assert found["items"] == []
 
@@ -253,13 +303,6 @@ def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert "example: recsvc recommend home user_id=196" in shown
 
 
-@pytest.fixture
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a wide terminal."""
-    monkeypatch.setenv("COLUMNS", "120")
-
-
-@pytest.mark.usefixtures("wide")
 async def test_what_is_asked_for_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
     """Each flag becomes its field of the request, and the answer is printed."""
     words = ["home", "user_id=196", "--category", "Comedy", "--limit", "5", "--filter", "film:genres=War"]
@@ -282,7 +325,17 @@ async def test_what_is_asked_for_is_sent(capsys: pytest.CaptureFixture[str]) -> 
             page_token="page",
         )
     ]
-    assert capsys.readouterr().out.startswith("rank ")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("rank ")
+    assert lines[-1] == "next page: --page-token token"
+
+
+async def test_the_last_page_names_no_next_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a token in the reply nothing is said of a next page."""
+    async with running(CannedServer([reply(next_page_token="").SerializeToString()])) as server:
+        words = ["recommend", "home", "--server", server.address, "--timeout", "20"]
+        assert await asyncio.to_thread(main, words) == 0
+    assert "next page" not in capsys.readouterr().out
 
 
 async def test_json_is_the_document(capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,8 +352,10 @@ async def test_json_is_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "problem"),
     [
         (["--filter", "film:genres"], "--filter 'film:genres' is not VIEW:FEATURE=VALUE"),
-        (["user=1"], "'user': the user is given as user_id=ID"),
-        (["page"], "'home page': at most one placement, and one user_id=ID"),
+        (["page"], "'home page': at most one placement, and one KEY=ID of the user"),
+        (["=1"], "'=1' is not KEY=ID, such as user_id=196"),
+        (["user_id="], "'user_id=' is not KEY=ID, such as user_id=196"),
+        (["--page-token", ""], "--page-token is empty: there is no next page; without the flag the first one comes"),
         (["--context", "hour"], "--context 'hour' is not NAME=VALUE"),
         (["--limit", "-1"], "limit: -1 is no number of items; give 1 or more, or 0 for as many as the placement says"),
     ],

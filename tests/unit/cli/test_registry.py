@@ -54,7 +54,9 @@ def test_check_says_that_all_is_right(base: Path, capsys: pytest.CaptureFixture[
     """Right definitions are one line and status 0."""
     assert main(["registry", "check", str(base)]) == 0
     output = capsys.readouterr()
-    assert re.fullmatch(rf"{re.escape(str(base))}: right \(2 views, registry [0-9a-f]{{16}}\)\n", output.out)
+    assert re.fullmatch(
+        rf"{re.escape(str(base))}: right \(2 views, 0 placements, registry [0-9a-f]{{16}}\)\n", output.out
+    )
     assert output.err == ""
 
 
@@ -135,6 +137,115 @@ def test_show_as_json_is_for_programs(base: Path, capsys: pytest.CaptureFixture[
     assert shown["fingerprint"] == fingerprint(base, capsys)
 
 
+PLACED = BASE.replace(
+    "registry = Registry(views=[profile, film]",
+    """stats = FeatureView("stats", [item], [Feature("pop", FLOAT64), Feature("open", BOOL)], mirrored=True)
+films = Catalogue("films", item, "stats:pop", available="stats:open")
+few = Placement("few", "films", [Popular("popular", weight=0.1)])
+home = Placement("home", "films", [Popular("popular", weight=0.1), SimilarToSeeds("seeds", "alike")], user=user,
+                 filters=[Condition("stats:open", IsTrue()), Condition("stats:pop", Range(max=float("inf")))],
+                 service="ranking", ranker="trees", boosts=[Boost(Condition("stats:pop", AnyOf([1.0])), 2)],
+                 experiments=[Experiment("color", "salt", [Variant("blue", [(0, 10)])])])
+registry = Registry(catalogues=[films], placements=[home, few], views=[profile, film, stats]""",
+)
+
+
+@pytest.fixture
+def placed(tmp_path: Path) -> Path:
+    """A file of definitions with placements."""
+    return written(tmp_path, "placed.py", PLACED)
+
+
+def test_show_prints_placements(placed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catalogues and placements have a table each, with what makes slates."""
+    assert main(["registry", "show", str(placed)]) == 0
+    shown = capsys.readouterr().out
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines()]
+    assert ["films", "item", "stats:pop", "stats:pop"] in lines
+    assert ["", "", "", "stats:open"] in lines
+    popular, seeds = "Popular(name=popular, weight=0.1)", "SimilarToSeeds(name=seeds, index=alike)"
+    assert ["home", "films", "user", popular, "stats:open IsTrue()", "trees, with ranking", "color: blue"] in lines
+    assert ["", "", "", seeds, "stats:pop Range(max=inf)", "", ""] in lines
+    assert ["few", "films", "", popular, "", "by sources", ""] in lines
+
+
+def test_show_as_json_has_all_of_placements(placed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each field of a catalogue and a placement, with the kinds of its parts; entities by name, times in seconds."""
+    assert main(["registry", "show", "--json", str(placed)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (films,) = shown["catalogues"]
+    home, few = shown["placements"]
+    assert (films["name"], films["item"], films["available"], films["filterable"]) == (
+        "films",
+        "item",
+        "stats:open",
+        [],
+    )
+    assert few["sources"] == [
+        {
+            "kind": "Popular",
+            "name": "popular",
+            "pool": 1000,
+            "recent": None,
+            "weight": 0.1,
+            "candidates": 100,
+            "quota": 0,
+            "timeout_s": 0.05,
+        }
+    ]
+    assert (home["user"], home["ranker"], home["stale_after_s"], home["when_stale"]) == ("user", "trees", 600, "serve")
+    assert home["filters"][1] == {
+        "kind": "Condition",
+        "feature": "stats:pop",
+        "predicate": {
+            "kind": "Range",
+            "min": None,
+            "max": "inf",
+            "min_exclusive": False,
+            "max_exclusive": False,
+        },
+    }
+    assert home["experiments"][0]["variants"] == [
+        {"kind": "Variant", "name": "blue", "buckets": [[0, 10]], "placement": None}
+    ]
+
+
+UNAVAILABLE = {', available="stats:open"': "", 'Condition("stats:open", IsTrue()), ': ""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"weight=0.1), Sim": "weight=3.0), Sim"}, "placement 'home': source 'popular': weight 0.1 -> 3.0"),
+        ({"[home, few]": "[home]"}, "BREAKING callers: placement 'few': removed"),
+        (UNAVAILABLE, "BREAKING callers: catalogue 'films': filters can no longer name ['stats:open']"),
+        (
+            {'"profile:age", "film",': '"profile:age",'},
+            "BREAKING callers: service 'ranking': features removed ['film']",
+        ),
+        (
+            {'("ranking", [': '("renamed", [', 'service="ranking"': 'service="renamed"'},
+            "BREAKING callers: service 'ranking': removed",
+        ),
+        ({"[profile, film, stats]": "[profile, stats]", ' "film",': ""}, "BREAKING callers: view 'film@v1': removed"),
+        ({"[YEAR, ADDED]": "[YEAR]"}, "BREAKING callers: view 'film@v1': feature 'added' dropped from the end"),
+        ({"[YEAR, ADDED]": "[ADDED]"}, "BREAKING rows: view 'film@v1': feature 'year' removed; "),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_diff_says_what_breaks_whom(
+    placed: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], told: str
+) -> None:
+    """What callers name and what rows are are told apart; either is status 1, and what hurts nobody is not."""
+    text = PLACED
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    other = written(placed.parent, "new.py", text)
+    assert main(["registry", "diff", str(placed), str(other)]) == (1 if "BREAKING" in told else 0)
+    assert any(line.startswith(f"  {told}") for line in capsys.readouterr().out.splitlines())
+
+
 def test_nothing_changed_is_said(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Definitions against themselves: no changes, status 0."""
     assert main(["registry", "diff", str(base), str(base)]) == 0
@@ -149,7 +260,7 @@ def test_appended_features_do_not_break(base: Path, tmp_path: Path, capsys: pyte
     assert main(["registry", "diff", str(base), str(new)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split(" -> ")[0] != lines[0].split(" -> ")[1]
-    assert lines[1:] == ["  view 'profile@v1': feature 'x' (BOOL) appended", "1 changes, 0 breaking"]
+    assert lines[1:] == ["  view 'profile@v1': feature 'x' (BOOL) appended", "1 change, 0 breaking"]
 
 
 @pytest.mark.parametrize(
