@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from recsvc.cli.console import counted, output, print_table
-from recsvc.cli.registry_placements import catalogues_table, document, placements_table
+from recsvc.cli.registry_placements import catalogues_table, placements_table
 from recsvc.registry.compat import compare
+from recsvc.registry.fingerprint import facts
 from recsvc.registry.loader import load
 from recsvc.registry.model import Auto, Feature, FeatureView, OnDemandFeature, OnDemandView
 from recsvc.registry.registry import Registry
@@ -153,8 +154,8 @@ def _document(registry: Registry) -> dict[str, object]:
         "views": [_view_document(v) for v in _views(registry)],
         "services": {s.name: list(s.features) for s in registry.services.values()},
         "request": {f.name: str(f.type) for f in registry.request.values()},
-        "catalogues": [document(c) for c in registry.catalogues.values()],
-        "placements": [document(p) for p in registry.placements.values()],
+        "catalogues": [facts(c, shown=True) for c in registry.catalogues.values()],
+        "placements": [facts(p, shown=True) for p in registry.placements.values()],
     }
 
 

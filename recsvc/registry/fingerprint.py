@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from enum import Enum
 from typing import Any
 
 from recsvc.registry.model import (
@@ -93,20 +96,26 @@ def request_facts(field: RequestField) -> dict[str, Any]:
     return {"name": field.name, "type": str(field.type)}
 
 
-def facts(value: Any) -> Any:  # noqa: ANN401  # a definition, or a part of one
+def facts(value: Any, *, shown: bool = False) -> Any:  # noqa: ANN401  # a definition, or a part of one
     """Return a catalogue or a placement, or a part of one, as JSON has it.
 
-    Entities count by name; 2 and 2.0 are one number.
+    Entities count by name; 2 and 2.0 are one number; what JSON has no number for is a text. ``shown``: for programs
+    that read it, times are in seconds, in fields whose names end with _s, and choices by their values.
     """
     if isinstance(value, Entity):
         return value.name
     if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__} | {f.name: facts(getattr(value, f.name)) for f in fields(value)}
+        given = {f.name: getattr(value, f.name) for f in fields(value)}
+        names = {name: f"{name}_s" if shown and isinstance(v, timedelta) else name for name, v in given.items()}
+        return {"kind": type(value).__name__} | {names[n]: facts(v, shown=shown) for n, v in given.items()}
     if isinstance(value, list | tuple):
-        return [facts(item) for item in value]
+        return [facts(item, shown=shown) for item in value]
+    if shown and isinstance(value, timedelta | Enum):
+        value = value.total_seconds() if isinstance(value, timedelta) else value.value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    is_json = isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))
+    return value if is_json else str(value)
 
 
 def default_text(feature: Feature | OnDemandFeature) -> str | None:
